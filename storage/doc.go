@@ -1,0 +1,27 @@
+// Package storage keeps accounts, mailboxes, messages and the queue in one
+// SQLite database, and is the only user of database/sql.
+//
+// It owns rows and invariants and holds no policy: it never looks inside a
+// message, never decides who may send or where mail goes.
+//
+// Invariants:
+//   - A method that writes returns after its transaction is on disk
+//     (synchronous=FULL). One goroutine, the writer, runs every write and
+//     commits many callers' work together (group commit); each caller's work
+//     stands in a savepoint of its own, so that one failure harms nobody else.
+//   - Every public method is a whole operation: no transaction, cursor or lock
+//     outlives it. Callbacks run inside a read and must not block: they copy
+//     or append to memory, never write to a socket.
+//   - UIDs ascend and are never reused; a UIDVALIDITY is never reused within an
+//     account.
+//   - One ModSeq counter per account stamps message and mailbox rows. "What
+//     changed since N" (Changes) is the only description of a change.
+//   - A message is prefix + body. The body is stored once by its SHA-256 however
+//     many messages hold it, in chunks of at most 256 KiB.
+//   - After a commit the writer publishes the mailbox's shared index and only
+//     then nudges watchers.
+//
+// All methods are safe for concurrent use. A write is not cancelled by its
+// context once it was handed to the writer: the context only bounds waiting
+// in line.
+package storage

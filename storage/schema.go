@@ -1,0 +1,19 @@
+package storage
+
+import _ "embed"
+
+// schemaV1 is what a new database begins with. Later versions are appended to
+// migrations; what stands here is never edited after a release.
+//
+//go:embed schema.sql
+var schemaV1 string
+
+// migrations[i] leads from version i to i+1.
+var migrations = []string{schemaV1}
+
+// chunkBits: a chunk's rowid is its body's id shifted by so many bits, plus its
+// sequence number; 2^20 chunks of 256 KiB bound a body at 256 GiB.
+const (
+	chunkBits = 20
+	chunkSize = 256 << 10
+)
