@@ -1,0 +1,208 @@
+package storage
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"sync"
+)
+
+// indexes holds the shared indexes of the mailboxes that are open. An index is
+// loaded by its first reader, kept while the mailbox is watched, and dropped
+// when nobody watches it, nobody reads it, and the memory is wanted.
+type indexes struct {
+	s      *Store
+	budget int64 // bytes; those in use may exceed it
+
+	mu    sync.Mutex
+	slots map[MailboxID]*slot
+	bytes int64
+	lru   list.List // of *slot, the last used first; only loaded ones
+}
+
+// slot is one mailbox's place: first loading, then loaded.
+type slot struct {
+	id      MailboxID
+	index   *index         // nil while it is loading
+	pending []func(*index) // published while it was loading
+	ready   chan struct{}  // closed when loading ended
+	err     error          // why it failed
+	bytes   int64
+	users   int
+	place   *list.Element
+}
+
+func newIndexes(s *Store, budget int64) *indexes {
+	return &indexes{s: s, budget: budget, slots: map[MailboxID]*slot{}}
+}
+
+// publish runs fn on the mailbox's index, if it is open. The writer calls it
+// after the commit, in commit order.
+func (xs *indexes) publish(id MailboxID, fn func(*index)) {
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
+	sl := xs.slots[id]
+	if sl == nil {
+		return
+	}
+	if sl.index == nil {
+		sl.pending = append(sl.pending, fn)
+		return
+	}
+	sl.index.mu.Lock()
+	fn(sl.index)
+	sl.index.mu.Unlock()
+	xs.account(sl)
+	if sl.index.vanished {
+		xs.drop(sl)
+	}
+}
+
+// account notes how large the slot's index is now.
+func (xs *indexes) account(sl *slot) {
+	b := sl.index.bytes()
+	xs.bytes += b - sl.bytes
+	sl.bytes = b
+}
+
+// drop forgets a loaded slot; who uses its index keeps it as it is.
+func (xs *indexes) drop(sl *slot) {
+	xs.bytes -= sl.bytes
+	xs.lru.Remove(sl.place)
+	delete(xs.slots, sl.id)
+}
+
+// openIndex returns the mailbox's index, loaded, and the function that gives it
+// back. ErrNotFound: there is no such mailbox in the account.
+func (s *Store) openIndex(ctx context.Context, a AccountID, id MailboxID) (*index, func(), error) {
+	xs := s.indexes
+	for {
+		xs.mu.Lock()
+		sl := xs.slots[id]
+		switch {
+		case sl == nil:
+			sl = &slot{id: id, ready: make(chan struct{})}
+			xs.slots[id] = sl
+			xs.mu.Unlock()
+			s.loadSlot(ctx, sl)
+			if sl.err != nil {
+				return nil, nil, sl.err
+			}
+			continue // to find it, and to count its user, under the lock
+		case sl.index == nil:
+			xs.mu.Unlock()
+			select {
+			case <-sl.ready:
+			case <-ctx.Done():
+				return nil, nil, ctx.Err()
+			}
+			continue // if it failed for its reader's sake, load it for ours
+		}
+		if sl.index.account != a {
+			xs.mu.Unlock()
+			return nil, nil, fmt.Errorf("mailbox %d: %w", id, ErrNotFound)
+		}
+		sl.users++
+		xs.lru.MoveToFront(sl.place)
+		xs.evict()
+		xs.mu.Unlock()
+		return sl.index, func() { xs.release(sl) }, nil
+	}
+}
+
+func (xs *indexes) release(sl *slot) {
+	xs.mu.Lock()
+	sl.users--
+	xs.mu.Unlock()
+}
+
+// evict drops indexes that nobody uses, the longest unused first, until the
+// rest fits the budget. It looks at a bounded number of those it must keep.
+func (xs *indexes) evict() {
+	kept := 0
+	for e := xs.lru.Back(); e != nil && xs.bytes > xs.budget && kept < 64; {
+		sl := e.Value.(*slot)
+		e = e.Prev()
+		if sl.users > 0 || xs.s.watches.held(sl.index.account, sl.id) {
+			kept++
+			xs.lru.MoveToFront(sl.place)
+			continue
+		}
+		xs.drop(sl)
+	}
+}
+
+// loadSlot reads the rows and then applies what was published meanwhile. A commit
+// whose publication came before the slot was there is in the rows; one that
+// came later is pending, and those of them that the rows hold already are
+// known by their stamp.
+func (s *Store) loadSlot(ctx context.Context, sl *slot) {
+	xs := s.indexes
+	var x *index
+	err := s.read(ctx, "open the mailbox", func(r *reader) error {
+		var err error
+		x, err = r.loadIndex(sl.id)
+		return err
+	})
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
+	defer close(sl.ready)
+	if err != nil {
+		sl.err = err
+		delete(xs.slots, sl.id)
+		return
+	}
+	for _, fn := range sl.pending {
+		fn(x)
+	}
+	sl.pending = nil
+	if x.vanished {
+		sl.err = fmt.Errorf("mailbox %d: %w", sl.id, ErrNotFound)
+		delete(xs.slots, sl.id)
+		return
+	}
+	sl.index = x
+	sl.place = xs.lru.PushFront(sl)
+	xs.account(sl)
+}
+
+// loadIndex reads a mailbox's rows. ErrNotFound.
+func (r *reader) loadIndex(id MailboxID) (*index, error) {
+	x := &index{mailbox: id}
+	var count int
+	err := r.queryRow(`SELECT account, uidvalidity, uidnext, highestmodseq, first_recent, messages
+		FROM mailboxes WHERE id = ?`, id).
+		scan(&x.account, &x.uidvalidity, &x.uidnext, &x.highest, &x.recent, &count)
+	if err != nil {
+		return nil, err
+	}
+	x.loaded, x.listed = x.highest, x.highest
+	x.changed.from, x.expunged.from = x.highest, x.highest
+	if x.keywords, err = keywordList(r.conn, id); err != nil {
+		return nil, err
+	}
+	x.entries = make([]entry, 0, count+count/16)
+	rows, err := r.query(`SELECT uid, flags, modseq, keywords, size, received, uidl
+		FROM messages WHERE mailbox = ? ORDER BY uid`, id)
+	if err != nil {
+		return nil, err
+	}
+	for rows.next() {
+		e := entry{
+			uid:      UID(rows.int(0)),
+			flags:    Flags(rows.int(1)),
+			modseq:   ModSeq(rows.int(2)),
+			keywords: KeywordSet(rows.int(3)),
+			size:     rows.int(4),
+			received: rows.int(5),
+		}
+		x.entries = append(x.entries, e)
+		if !rows.null(6) {
+			if x.uidls == nil {
+				x.uidls = map[UID]string{}
+			}
+			x.uidls[e.uid] = rows.string(6)
+		}
+	}
+	return x, rows.close()
+}
