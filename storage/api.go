@@ -3,31 +3,7 @@ package storage
 import (
 	"context"
 	"io"
-	"log/slog"
-	"time"
 )
-
-// Options are Open's settings; the zero value is right for production.
-type Options struct {
-	Logger *slog.Logger     // nil: slog.Default()
-	Now    func() time.Time // nil: time.Now
-	// Retention is how long expunged mail can be had back; 0: 14 days.
-	Retention time.Duration
-	// Fault, for tests, runs before named steps ("begin", "commit", "chunk",
-	// "read") and fails them with the error it returns.
-	Fault func(step string) error
-}
-
-// Store is the open data folder.
-type Store struct{}
-
-// Open opens or creates the store in dir. It takes the folder's lock for the
-// life of the process; errors say what is wrong, where, and how to mend it:
-// a second instance, a newer schema, a damaged or vanished database.
-func Open(dir string, o Options) (*Store, error) { panic("storage") }
-
-// Close waits for the writes under way and closes the database.
-func (s *Store) Close() error { panic("storage") }
 
 // --- domains, accounts, credentials, aliases ---
 
@@ -188,17 +164,6 @@ func (s *Store) MoveMessages(ctx context.Context, a AccountID, from MailboxID, u
 func (s *Store) Expunge(ctx context.Context, a AccountID, id MailboxID, uids []UID, onlyDeleted bool) ([]UID, error) {
 	panic("storage")
 }
-
-// --- watching ---
-
-// Watch is nudged after a commit that touched what it watches. A nudge means
-// "look"; it carries nothing and two may fall together.
-type Watch struct{ C <-chan struct{} }
-
-func (w *Watch) Close()                                        { panic("storage") }
-func (s *Store) WatchMailbox(a AccountID, id MailboxID) *Watch { panic("storage") }
-func (s *Store) WatchAccount(a AccountID) *Watch               { panic("storage") } // any mailbox, created, renamed, deleted, subscribed
-func (s *Store) WatchQueue() *Watch                            { panic("storage") }
 
 // --- accepting ---
 

@@ -1,6 +1,12 @@
 package storage
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+)
 
 // What callers can act on. Methods wrap these with the operation; test with
 // errors.Is. Anything else is a fault of ours or of the disk and is worth a
@@ -17,3 +23,47 @@ var (
 	ErrClosed    = errors.New("the store is closed")
 	ErrStop      = errors.New("stop") // a callback's way to end an iteration early; not returned
 )
+
+// sentinel is what a driver's or the system's error means to callers, or nil.
+func sentinel(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return ErrDiskFull
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return ErrReadOnly
+	}
+	switch resultCode(err) & 0xff {
+	case sqlitelib.SQLITE_FULL:
+		return ErrDiskFull
+	case sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_PERM:
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// resultCode is SQLite's extended result code, or 0.
+func resultCode(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code()
+	}
+	return 0
+}
+
+// isDamage tells errors that mean broken bytes rather than a passing trouble.
+func isDamage(err error) bool {
+	switch resultCode(err) & 0xff {
+	case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
+		return true
+	}
+	return false
+}
+
+// isConflict tells that a UNIQUE or PRIMARY KEY stood in the way.
+func isConflict(err error) bool {
+	switch resultCode(err) {
+	case sqlitelib.SQLITE_CONSTRAINT_UNIQUE, sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY, sqlitelib.SQLITE_CONSTRAINT_ROWID:
+		return true
+	}
+	return false
+}

@@ -2,14 +2,14 @@ package storage
 
 import _ "embed"
 
-// schemaV1 is what a new database begins with. Later versions are appended to
-// migrations; what stands here is never edited after a release.
+// schemaV1 is what a new database begins with. What stands here is never
+// edited after a release.
 //
 //go:embed schema.sql
 var schemaV1 string
 
-// migrations[i] leads from version i to i+1.
-var migrations = []string{schemaV1}
+// migrations are the schema's steps, append-only: [i] leads from version i to i+1.
+func migrations() []string { return []string{schemaV1} }
 
 // chunkBits: a chunk's rowid is its body's id shifted by so many bits, plus its
 // sequence number; 2^20 chunks of 256 KiB bound a body at 256 GiB.

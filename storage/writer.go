@@ -1,0 +1,323 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// A batch takes the jobs that wait, up to so many and for so long: what
+	// comes later is not held up by more than that.
+	maxBatch     = 256
+	maxBatchTime = 20 * time.Millisecond
+)
+
+// tx is one job's view of the writer's transaction.
+type tx struct {
+	*conn
+	s      *Store
+	at     int64
+	stamps []stamp
+	pubs   []publication
+	nudges []nudge
+}
+
+type stamp struct {
+	account AccountID
+	modseq  ModSeq
+}
+
+type publication struct {
+	mailbox MailboxID
+	apply   func(*index)
+}
+
+// nudge names watchers: a mailbox's, an account's (mailbox 0), or the queue's
+// (account 0).
+type nudge struct {
+	account AccountID
+	mailbox MailboxID
+}
+
+// now is the job's time, in seconds since 1970.
+func (t *tx) now() int64 { return t.at }
+
+// modseq is the job's stamp for the account: the next of its counter. A job
+// has one stamp for each account. ErrNotFound when the account is gone.
+func (t *tx) modseq(a AccountID) (ModSeq, error) {
+	for _, s := range t.stamps {
+		if s.account == a {
+			return s.modseq, nil
+		}
+	}
+	var m ModSeq
+	err := t.queryRow("UPDATE accounts SET modseq = modseq + 1 WHERE id = ? RETURNING modseq", a).scan(&m)
+	if err != nil {
+		return 0, err
+	}
+	t.stamps = append(t.stamps, stamp{a, m})
+	return m, nil
+}
+
+// publish has fn run on the mailbox's shared index, if somebody has it open,
+// after the commit and before the nudges, in the order of the calls; never if
+// the job is rolled back.
+func (t *tx) publish(id MailboxID, fn func(*index)) {
+	t.pubs = append(t.pubs, publication{id, fn})
+}
+
+func (t *tx) nudgeMailbox(a AccountID, id MailboxID) { t.nudge(nudge{a, id}) }
+func (t *tx) nudgeAccount(a AccountID)               { t.nudge(nudge{a, 0}) }
+func (t *tx) nudgeQueue()                            { t.nudge(nudge{}) }
+
+func (t *tx) nudge(n nudge) {
+	for _, have := range t.nudges {
+		if have == n {
+			return
+		}
+	}
+	t.nudges = append(t.nudges, n)
+}
+
+// job states: who changes it from jobWaiting owns what follows.
+const (
+	jobWaiting = iota
+	jobTaken
+	jobAbandoned
+)
+
+type job struct {
+	fn    func(*tx) error
+	state atomic.Int32
+	done  chan error
+}
+
+// writer is the goroutine that runs every write on one connection.
+type writer struct {
+	s     *Store
+	conn  *conn
+	jobs  chan *job
+	quit  chan struct{} // closed: finish what waits and end
+	ended chan struct{}
+	last  atomic.Int64 // when the last batch ended, in ns, for the sweeper
+}
+
+func newWriter(s *Store, c *conn) *writer {
+	w := &writer{s: s, conn: c, jobs: make(chan *job, maxBatch), quit: make(chan struct{}), ended: make(chan struct{})}
+	go w.loop()
+	return w
+}
+
+// write runs fn in the writer, in a savepoint of its own, and returns once its
+// commit is on the disk; errors are wrapped with op. ctx bounds only the
+// waiting in line: from when fn starts, the outcome is reported. fn may run
+// queries and touch memory that its caller waits for; it must not block.
+func (s *Store) write(ctx context.Context, op string, fn func(*tx) error) error {
+	w := s.writer
+	j := &job{fn: fn, done: make(chan error, 1)}
+	select {
+	case <-w.quit:
+		return wrap(op, ErrClosed)
+	default:
+	}
+	select {
+	case w.jobs <- j:
+	case <-w.quit:
+		return wrap(op, ErrClosed)
+	case <-ctx.Done():
+		return wrap(op, ctx.Err())
+	}
+	select {
+	case err := <-j.done:
+		return wrap(op, err)
+	case <-ctx.Done():
+		if j.state.CompareAndSwap(jobWaiting, jobAbandoned) {
+			return wrap(op, ctx.Err())
+		}
+		return wrap(op, <-j.done)
+	case <-w.ended:
+		// The writer drained its line before it ended; this job either
+		// has its answer or came too late.
+		select {
+		case err := <-j.done:
+			return wrap(op, err)
+		default:
+			return wrap(op, ErrClosed)
+		}
+	}
+}
+
+// close lets the waiting jobs finish and closes the connection.
+func (w *writer) close() error {
+	close(w.quit)
+	<-w.ended
+	return w.conn.close()
+}
+
+func (w *writer) loop() {
+	defer close(w.ended)
+	for {
+		select {
+		case j := <-w.jobs:
+			w.batch(j)
+			w.last.Store(time.Now().UnixNano())
+		case <-w.quit:
+			for {
+				select {
+				case j := <-w.jobs:
+					w.batch(j)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// finished is a job whose work stands in the open transaction.
+type finished struct {
+	*job
+	tx *tx
+}
+
+// batch runs j and what waits behind it in one transaction, and answers them.
+func (w *writer) batch(j *job) {
+	var done []finished
+	begun := false
+	start := time.Now()
+	for n := 0; j != nil; n++ {
+		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
+			if !begun {
+				if err := w.begin(); err != nil {
+					j.done <- err
+					return
+				}
+				begun = true
+			}
+			// The first job needs no savepoint: there is nothing beside it
+			// that a rollback could harm.
+			t, err := w.runJob(j, len(done) > 0)
+			switch {
+			case err == nil:
+				done = append(done, finished{j, t})
+			case len(done) == 0:
+				w.rollback()
+				j.done <- err
+				begun = false
+			default:
+				if lost := w.backTo(); lost != nil {
+					// SQLite gave up the whole transaction (disk full, I/O error).
+					w.rollback()
+					j.done <- err
+					for _, f := range done {
+						f.done <- err
+					}
+					return
+				}
+				j.done <- err
+			}
+		}
+		j = nil
+		if n < maxBatch && time.Since(start) < maxBatchTime {
+			select {
+			case j = <-w.jobs:
+			default:
+			}
+		}
+	}
+	if begun {
+		w.finish(done)
+	}
+}
+
+func (w *writer) begin() error {
+	if err := w.s.fault("begin"); err != nil {
+		return err
+	}
+	_, err := w.conn.exec("BEGIN IMMEDIATE")
+	return err
+}
+
+// runJob runs one job, in a savepoint if asked. A panic is the job's error.
+func (w *writer) runJob(j *job, savepoint bool) (t *tx, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.s.log.Error("storage: a write panicked", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("a write panicked: %v", p)
+		}
+		w.conn.closeRows()
+	}()
+	if savepoint {
+		if _, err := w.conn.exec("SAVEPOINT job"); err != nil {
+			return nil, err
+		}
+	}
+	t = &tx{conn: w.conn, s: w.s, at: w.s.now().Unix()}
+	if err := j.fn(t); err != nil {
+		return nil, err
+	}
+	if savepoint {
+		if _, err := w.conn.exec("RELEASE job"); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// backTo undoes the last job alone.
+func (w *writer) backTo() error {
+	if _, err := w.conn.exec("ROLLBACK TO job"); err != nil {
+		return err
+	}
+	_, err := w.conn.exec("RELEASE job")
+	return err
+}
+
+// rollback ends the transaction if SQLite has not done so itself.
+func (w *writer) rollback() {
+	w.conn.closeRows()
+	// "no transaction is active" is the good answer to a rollback too many;
+	// any other failure shows at the next BEGIN.
+	_, _ = w.conn.exec("ROLLBACK")
+}
+
+// finish commits, publishes, nudges and answers, in this order.
+func (w *writer) finish(done []finished) {
+	err := w.s.fault("commit")
+	if err == nil {
+		_, err = w.conn.exec("COMMIT")
+	}
+	if err != nil {
+		w.rollback()
+		for _, f := range done {
+			f.done <- err
+		}
+		return
+	}
+	for _, f := range done {
+		for _, p := range f.tx.pubs {
+			w.s.indexes.publish(p.mailbox, p.apply)
+		}
+	}
+	for _, f := range done {
+		for _, n := range f.tx.nudges {
+			w.s.watches.nudge(n)
+		}
+		f.done <- nil
+	}
+}
+
+// classify adds the store's sentinel to what the driver or the system said.
+func classify(err error) error {
+	if errors.Is(err, ErrDiskFull) || errors.Is(err, ErrReadOnly) {
+		return err
+	}
+	if s := sentinel(err); s != nil {
+		return fmt.Errorf("%w: %w", s, err)
+	}
+	return err
+}
