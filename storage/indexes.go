@@ -9,11 +9,9 @@ import (
 
 // indexes holds the shared indexes of the mailboxes that are open. An index is
 // loaded by its first reader, kept while the mailbox is watched, and dropped
-// when nobody watches it, nobody reads it, and the memory is wanted.
+// when nobody watches it, nobody reads it, and the memory is wanted. Its zero
+// value is ready.
 type indexes struct {
-	s      *Store
-	budget int64 // bytes; those in use may exceed it
-
 	mu    sync.Mutex
 	slots map[MailboxID]*slot
 	bytes int64
@@ -32,9 +30,8 @@ type slot struct {
 	place   *list.Element
 }
 
-func newIndexes(s *Store, budget int64) *indexes {
-	return &indexes{s: s, budget: budget, slots: map[MailboxID]*slot{}}
-}
+// indexBudget bounds the indexes' bytes together; those in use may exceed it.
+const indexBudget = 32 << 20
 
 // publish runs fn on the mailbox's index, if it is open. The writer calls it
 // after the commit, in commit order.
@@ -75,13 +72,16 @@ func (xs *indexes) drop(sl *slot) {
 // openIndex returns the mailbox's index, loaded, and the function that gives it
 // back. ErrNotFound: there is no such mailbox in the account.
 func (s *Store) openIndex(ctx context.Context, a AccountID, id MailboxID) (*index, func(), error) {
-	xs := s.indexes
+	xs := &s.indexes
 	for {
 		xs.mu.Lock()
 		sl := xs.slots[id]
 		switch {
 		case sl == nil:
 			sl = &slot{id: id, ready: make(chan struct{})}
+			if xs.slots == nil {
+				xs.slots = map[MailboxID]*slot{}
+			}
 			xs.slots[id] = sl
 			xs.mu.Unlock()
 			s.loadSlot(ctx, sl)
@@ -104,7 +104,7 @@ func (s *Store) openIndex(ctx context.Context, a AccountID, id MailboxID) (*inde
 		}
 		sl.users++
 		xs.lru.MoveToFront(sl.place)
-		xs.evict()
+		xs.evict(&s.watches, indexBudget)
 		xs.mu.Unlock()
 		return sl.index, func() { xs.release(sl) }, nil
 	}
@@ -118,12 +118,12 @@ func (xs *indexes) release(sl *slot) {
 
 // evict drops indexes that nobody uses, the longest unused first, until the
 // rest fits the budget. It looks at a bounded number of those it must keep.
-func (xs *indexes) evict() {
+func (xs *indexes) evict(ws *watches, budget int64) {
 	kept := 0
-	for e := xs.lru.Back(); e != nil && xs.bytes > xs.budget && kept < 64; {
+	for e := xs.lru.Back(); e != nil && xs.bytes > budget && kept < 64; {
 		sl := e.Value.(*slot)
 		e = e.Prev()
-		if sl.users > 0 || xs.s.watches.held(sl.index.account, sl.id) {
+		if sl.users > 0 || ws.held(sl.index.account, sl.id) {
 			kept++
 			xs.lru.MoveToFront(sl.place)
 			continue
@@ -137,7 +137,7 @@ func (xs *indexes) evict() {
 // came later is pending, and those of them that the rows hold already are
 // known by their stamp.
 func (s *Store) loadSlot(ctx context.Context, sl *slot) {
-	xs := s.indexes
+	xs := &s.indexes
 	var x *index
 	err := s.read(ctx, "open the mailbox", func(r *reader) error {
 		var err error

@@ -12,13 +12,11 @@ type Watch struct {
 	from *watches
 }
 
-// watches knows who wants to be nudged.
+// watches knows who wants to be nudged; its zero value is ready.
 type watches struct {
 	mu sync.Mutex
 	by map[nudge]map[*Watch]struct{}
 }
-
-func newWatches() *watches { return &watches{by: map[nudge]map[*Watch]struct{}{}} }
 
 // WatchMailbox is nudged when the mailbox's messages, flags or keywords change
 // and when it is deleted. While it is open the mailbox's index stays in memory.
@@ -36,6 +34,9 @@ func (ws *watches) add(what nudge) *Watch {
 	w := &Watch{C: c, c: c, what: what, from: ws}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	if ws.by == nil {
+		ws.by = map[nudge]map[*Watch]struct{}{}
+	}
 	set := ws.by[what]
 	if set == nil {
 		set = map[*Watch]struct{}{}
