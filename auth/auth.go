@@ -2,17 +2,21 @@ package auth
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
 	"time"
 
 	"posthorn/storage"
 )
 
 // What a login can fail with, apart from the context's error. The texts are fit
-// for clients.
+// for clients, and the cause is in the log already.
 var (
 	// ErrCredentials: unknown user, wrong password, an authorization identity
 	// that is not the user's own, or a channel binding that does not hold.
@@ -53,10 +57,10 @@ type Result string
 // The results that OnResult reports.
 const (
 	Accepted  Result = "accepted"
-	Rejected  Result = "rejected"
+	Rejected  Result = "rejected" // ErrCredentials
 	Malformed Result = "malformed"
-	Refused   Result = "refused" // mechanism not available, or no TLS
-	Failed    Result = "failed"  // a fault of ours
+	Refused   Result = "refused" // no such mechanism here, or no TLS
+	Failed    Result = "failed"  // ErrTemporary
 )
 
 // Options are New's settings.
@@ -71,43 +75,125 @@ type Options struct {
 }
 
 // Authenticator verifies logins for all front ends. Safe for concurrent use.
-type Authenticator struct{}
+type Authenticator struct {
+	store     *storage.Store
+	normalize func(string) (string, error)
+	log       *slog.Logger
+	now       func() time.Time
+	onResult  func(Client, string, Result)
+
+	// Tests watch the work and the waiting through these, and play the RFC's
+	// example with its nonce.
+	derive func(password string, salt []byte, iterations int) (keys, error)
+	sleep  func(context.Context, time.Duration)
+	nonce  func() string
+
+	hashing   chan struct{} // one token for each hash under way
+	logins    *loginCache
+	addresses *throttle[netip.Prefix]
+	accounts  *throttle[string]
+
+	secretLock sync.Mutex
+	secret     []byte // salts of unknown users; nil until first asked for
+
+	changing sync.Mutex // SetPassword reads, then writes
+}
 
 // New makes the one Authenticator of a store.
-func New(store *storage.Store, o Options) *Authenticator { panic("auth") }
+func New(store *storage.Store, o Options) *Authenticator {
+	a := &Authenticator{
+		store:     store,
+		normalize: o.Normalize,
+		log:       o.Logger,
+		now:       o.Now,
+		onResult:  o.OnResult,
+		derive:    deriveKeys,
+		sleep:     sleep,
+		nonce:     rand.Text,
+		// As many as can run: a flood of logins waits here, not in the scheduler
+		// before everybody else's work.
+		hashing:   make(chan struct{}, runtime.GOMAXPROCS(0)),
+		addresses: newThrottle[netip.Prefix](),
+		accounts:  newThrottle[string](),
+	}
+	if a.normalize == nil {
+		a.normalize = func(login string) (string, error) { return login, nil }
+	}
+	if a.log == nil {
+		a.log = slog.Default()
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.onResult == nil {
+		a.onResult = func(Client, string, Result) {}
+	}
+	a.logins = newLoginCache(a.now)
+	return a
+}
 
 // Mechanisms lists the SASL mechanisms for this client, the best first; none
 // where only TLS is missing.
-func (a *Authenticator) Mechanisms(c Client) []string { panic("auth") }
+func (a *Authenticator) Mechanisms(c Client) []string {
+	if !c.mayAuthenticate() {
+		return nil
+	}
+	list := []string{scramPlus, scramPlain, plain, login}
+	if _, bound := c.binding(); !bound {
+		list = list[1:]
+	}
+	return list
+}
+
+func (c Client) mayAuthenticate() bool { return c.TLS != nil || c.PlaintextOK }
 
 // Login verifies a name and password as IMAP's LOGIN and POP3's USER and PASS
 // bring them. ErrCredentials, ErrPlaintext, ErrTemporary, or ctx's error. It
 // may take seconds when the password is wrong; cancel ctx when the client goes.
 func (a *Authenticator) Login(ctx context.Context, c Client, user, password string) (Identity, error) {
-	panic("auth")
+	const mechanism = "password"
+	if !c.mayAuthenticate() {
+		a.onResult(c, mechanism, Refused)
+		return Identity{}, ErrPlaintext
+	}
+	return a.verify(ctx, attempt{client: c, mechanism: mechanism, user: user}, "", password)
 }
 
 // Start begins a SASL exchange; the mechanism's name may have any case. ctx is
 // kept for the exchange's life. ErrMechanism, ErrPlaintext.
 func (a *Authenticator) Start(ctx context.Context, c Client, mechanism string) (*Exchange, error) {
-	panic("auth")
+	x := &Exchange{ctx: ctx, auth: a, attempt: attempt{client: c, mechanism: strings.ToUpper(mechanism)}}
+	binding, bound := c.binding()
+	switch x.attempt.mechanism {
+	case plain:
+		x.mechanism = &plainServer{}
+	case login:
+		x.mechanism = &loginServer{}
+	case scramPlain:
+		x.mechanism = &scramServer{binding: binding}
+	case scramPlus:
+		x.mechanism = &scramServer{binding: binding, plus: true}
+	}
+	switch {
+	case x.mechanism == nil:
+		a.onResult(c, "unknown", Refused)
+		return nil, ErrMechanism
+	case !c.mayAuthenticate():
+		a.onResult(c, x.attempt.mechanism, Refused)
+		return nil, ErrPlaintext
+	case x.attempt.mechanism == scramPlus && !bound:
+		a.onResult(c, scramPlus, Refused)
+		return nil, ErrMechanism
+	}
+	return x, nil
 }
 
-// SetPassword sets the account's credential of that name: "" is its password,
-// others are app passwords, added where new. ErrPassword; storage.ErrNotFound;
-// storage.ErrTooMany beyond MaxCredentials.
-func (a *Authenticator) SetPassword(ctx context.Context, id storage.AccountID, name, password string) error {
-	panic("auth")
+// sleep waits for d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
-
-// Exchange is one SASL exchange: a go-sasl Server for one goroutine.
-type Exchange struct{}
-
-// Next takes the client's decoded message; nil at first if the client sent no
-// initial response, empty if it sent an empty one. done comes with a nil error
-// and no challenge: then Identity is set. After an error the exchange is over.
-// ErrCredentials, ErrMalformed, ErrTemporary, or ctx's error.
-func (x *Exchange) Next(response []byte) (challenge []byte, done bool, err error) { panic("auth") }
-
-// Identity is who logged in, once Next said done.
-func (x *Exchange) Identity() Identity { panic("auth") }
