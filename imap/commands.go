@@ -1,0 +1,78 @@
+package imap
+
+import "posthorn/storage"
+
+// states is a set of the states of RFC 9051 3 in which a command is allowed.
+type states uint8
+
+const (
+	notAuthenticated states = 1 << iota
+	authenticated
+	selected
+
+	anyState = notAuthenticated | authenticated | selected
+	loggedIn = authenticated | selected
+)
+
+// call is a command under way.
+type call struct {
+	name string // as the client is told: "UID FETCH"
+	uid  bool   // the UID form: arguments and answers name UIDs
+	// code and text are the tagged OK's; text defaults to "<name> completed".
+	code string
+	text string
+	// keepExpunged holds EXPUNGE back after this command (RFC 9051 7.5.1).
+	keepExpunged bool
+	// silent are messages whose flags this command's STORE.SILENT has set, with
+	// the ModSeq it gave them, ascending; sync leaves their flags out.
+	silent []storage.Message
+	// noSync leaves out the mailbox's news altogether: the command has told them.
+	noSync bool
+}
+
+// command is an entry of the table of commands.
+type command struct {
+	in  states
+	run func(*session, *call) error
+	// uid is the command's UID form; nil: there is none.
+	uid func(*session, *call) error
+	// keepExpunged: no EXPUNGE while the command's non-UID form runs.
+	keepExpunged bool
+}
+
+// lookup finds a command by its upper-case name.
+func lookup(name []byte) (command, bool) {
+	switch string(name) {
+	case "CAPABILITY":
+		return command{in: anyState, run: (*session).capability}, true
+	case "NOOP":
+		return command{in: anyState, run: (*session).noop}, true
+	case "LOGOUT":
+		return command{in: anyState, run: (*session).logout}, true
+	case "ID":
+		return command{in: anyState, run: (*session).idCommand}, true
+	case "COMPRESS":
+		return command{in: anyState, run: (*session).compress}, true
+	case "STARTTLS":
+		return command{in: notAuthenticated, run: (*session).startTLS}, true
+	case "AUTHENTICATE":
+		return command{in: notAuthenticated, run: (*session).authenticate}, true
+	case "LOGIN":
+		return command{in: notAuthenticated, run: (*session).login}, true
+	case "ENABLE":
+		return command{in: loggedIn, run: (*session).enable}, true
+	case "SELECT":
+		return command{in: loggedIn, run: (*session).selectCommand}, true
+	case "EXAMINE":
+		return command{in: loggedIn, run: (*session).examine}, true
+	case "IDLE":
+		return command{in: loggedIn, run: (*session).idle}, true
+	case "CHECK":
+		return command{in: selected, run: (*session).noop}, true
+	case "CLOSE":
+		return command{in: selected, run: (*session).closeCommand}, true
+	case "UNSELECT":
+		return command{in: selected, run: (*session).unselect}, true
+	}
+	return command{}, false
+}

@@ -1,0 +1,84 @@
+package imap
+
+import (
+	"bytes"
+	"time"
+)
+
+// idle answers IDLE (RFC 9051 6.3.13). What is pending is told at once. An
+// idling client is never logged out for inactivity: the keepalive finds dead
+// ones, and mobile clients do not renew IDLE in time.
+func (s *session) idle(*call) error {
+	if err := s.rd.CRLF(); err != nil {
+		return err
+	}
+	s.out = append(s.out, "+ idling\r\n"...)
+	s.idling = true
+	defer func() { s.idling = false }()
+	stop := make(chan struct{})
+	defer close(stop)
+	var news <-chan struct{}
+	if s.box != nil {
+		news = s.box.watch.C
+		if err := s.sync(&call{}); err != nil {
+			return err
+		}
+	}
+	if every := s.srv.cfg.Keepalive; every > 0 {
+		s.raw.setDeadline(time.Time{})
+		go s.wakeOn(news, every, stop)
+	} else {
+		go s.wakeOn(news, time.Hour*24*365, stop)
+	}
+	// The wakes run idleNews within this read.
+	line, err := s.rd.Line()
+	if err != nil {
+		return err
+	}
+	if !bytes.EqualFold(line, []byte("DONE")) {
+		return badSyntax("Expected DONE")
+	}
+	return nil
+}
+
+// wakeOn wakes the session at news and when its keepalive is due.
+func (s *session) wakeOn(news <-chan struct{}, keepalive time.Duration, stop <-chan struct{}) {
+	tick := time.NewTicker(keepalive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-news:
+		case <-tick.C:
+			s.stillHere.Store(true)
+		}
+		s.raw.wake()
+	}
+}
+
+// idleNews tells what there is to tell to an idling client.
+func (s *session) idleNews() error {
+	if s.box != nil {
+		if err := s.sync(&call{}); err != nil {
+			return s.idleError(err)
+		}
+	}
+	if s.stillHere.Swap(false) && len(s.out) == 0 {
+		s.untagged("OK Still here")
+	}
+	return s.flush()
+}
+
+// idleError ends the session for a fault of the store, since IDLE has no other
+// way to tell it; the client connects again.
+func (s *session) idleError(err error) error {
+	if over := s.over(err); over != nil {
+		return over
+	}
+	r, ours := translate(err)
+	if ours {
+		s.log.Error("IDLE failed", "account", s.id.Address, "err", err)
+	}
+	return &bye{r.code, r.text}
+}

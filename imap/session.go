@@ -1,0 +1,430 @@
+package imap
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"posthorn/auth"
+	"posthorn/imap/wire"
+)
+
+// flushSize is how much output gathers before it is sent in the middle of a
+// command; keepSize is what a buffer may hold on to between commands.
+const (
+	flushSize = 64 << 10
+	keepSize  = 4 << 10
+)
+
+// maxErrors is how many BADs in a row end a session.
+const maxErrors = 20
+
+// session is one connection.
+type session struct {
+	srv *Server
+	log *slog.Logger
+	ctx context.Context // the server's: ends when a shutdown's patience does
+
+	raw    *wakeConn // the socket
+	conn   net.Conn  // raw, or TLS over it
+	w      io.Writer // conn, or a compressor over it
+	rd     *wire.Reader
+	out    []byte
+	client auth.Client
+
+	implicitTLS bool
+	stopping    atomic.Bool // a shutdown wants the session to end
+	inCommand   bool        // a wake must not say BYE now
+	idling      bool        // IDLE waits for DONE
+	stillHere   atomic.Bool // IDLE's keepalive is due
+	errors      int         // BADs in a row
+
+	state   states
+	id      auth.Identity
+	enabled features
+	box     *view // the selected mailbox; nil in other states
+}
+
+// features are what a client has switched on.
+type features struct {
+	condstore bool // RFC 7162 3.1: MODSEQ in every FETCH
+	qresync   bool // RFC 7162 3.2: VANISHED for EXPUNGE
+	rev2      bool // ENABLE IMAP4rev2 (RFC 9051)
+	utf8      bool // ENABLE UTF8=ACCEPT (RFC 6855) or rev2: UTF-8 in strings and names
+}
+
+func newSession(srv *Server, conn net.Conn, implicitTLS, plaintextOK bool) *session {
+	s := &session{
+		srv: srv, ctx: srv.ctx, raw: &wakeConn{Conn: conn},
+		implicitTLS: implicitTLS, state: notAuthenticated,
+	}
+	s.conn, s.w = s.raw, s.raw
+	if ap, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		s.client.Addr = ap.Addr().Unmap().WithZone("")
+	}
+	s.client.Service = "imap"
+	if implicitTLS {
+		s.client.Service = "imaps"
+	}
+	s.client.Trusted = srv.o.Trusted(s.client.Addr)
+	s.client.PlaintextOK = plaintextOK
+	s.log = srv.log.With("service", s.client.Service, "addr", s.client.Addr)
+	return s
+}
+
+// serve runs the session to its end. A panic ends this session only.
+func (s *session) serve() {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("session panicked", "panic", p, "stack", string(debug.Stack()))
+		}
+		s.deselect()
+		s.unauthenticated()
+		s.raw.Conn.Close()
+	}()
+	s.raw.setDeadline(time.Now().Add(s.srv.cfg.LoginTimeout))
+	if s.implicitTLS {
+		if err := s.handshake(); err != nil {
+			s.log.Info("TLS handshake failed", "err", err)
+			return
+		}
+	}
+	s.rd = wire.NewReader(s.conn, s.limits(), wire.Hooks{Continue: s.continueLiteral, Flush: s.flush})
+	s.greet()
+	err := s.loop()
+	if b, ok := errors.AsType[*bye](err); ok {
+		s.sayBye(b)
+	}
+	s.finish()
+}
+
+// limits are the wire's bounds: tight until somebody has logged in.
+func (s *session) limits() wire.Limits {
+	if s.state == notAuthenticated {
+		return wire.Limits{Line: 8 << 10, Literal: 4 << 10, Command: 16 << 10, Drain: 1 << 20}
+	}
+	return wire.Limits{Drain: s.srv.cfg.MaxMessageBytes + 1<<20}
+}
+
+func (s *session) handshake() error {
+	c := tls.Server(s.conn, s.srv.o.TLS)
+	if err := c.HandshakeContext(s.ctx); err != nil {
+		return err
+	}
+	state := c.ConnectionState()
+	s.conn, s.w, s.client.TLS = c, c, &state
+	return nil
+}
+
+func (s *session) greet() {
+	s.out = append(s.out, "* OK [CAPABILITY "...)
+	s.out = s.appendCapabilities(s.out)
+	s.out = append(s.out, "] Posthorn is ready\r\n"...)
+}
+
+// loop reads and runs commands until the session ends; nil means the client left.
+func (s *session) loop() error {
+	s.raw.setOnWake(s.woken)
+	for {
+		s.raw.setDeadline(time.Now().Add(s.patience()))
+		if err := s.rd.Wait(); err != nil {
+			return s.readError(err)
+		}
+		s.inCommand = true
+		err := s.command()
+		s.inCommand = false
+		if err != nil {
+			return err
+		}
+		if s.stopping.Load() {
+			return &bye{"UNAVAILABLE", "The server is shutting down"}
+		}
+		s.trim()
+	}
+}
+
+// woken runs when the session is woken while it reads: by a shutdown, which
+// waits for the end of a command under way, or by news during IDLE.
+func (s *session) woken() error {
+	if s.stopping.Load() && (s.idling || !s.inCommand) {
+		return &bye{"UNAVAILABLE", "The server is shutting down"}
+	}
+	if s.idling {
+		return s.idleNews()
+	}
+	return nil
+}
+
+// stop asks the session to end when it is between commands. Any goroutine may.
+func (s *session) stop() {
+	s.stopping.Store(true)
+	s.raw.wake()
+}
+
+// patience is how long the session waits for the next command.
+func (s *session) patience() time.Duration {
+	if s.state == notAuthenticated {
+		return s.srv.cfg.LoginTimeout
+	}
+	return s.srv.cfg.IdleTimeout
+}
+
+// readError makes the session's end of an error while reading.
+func (s *session) readError(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &bye{"", "Autologout; you were idle for too long"}
+	case errors.Is(err, wire.ErrDesync):
+		return &bye{"", "Too much input was refused"}
+	}
+	if _, ok := errors.AsType[*bye](err); ok {
+		return err
+	}
+	return nil
+}
+
+// command reads and runs one command and answers it. An error ends the session.
+func (s *session) command() error {
+	// RFC 9051 5.4's clock is the client's; a command has as long for its arguments.
+	s.raw.setDeadline(time.Now().Add(s.patience()))
+	tag, name, err := s.rd.ReadCommand()
+	if err != nil {
+		return s.answer(s.rd.Tag(), &call{name: "Command"}, err)
+	}
+	c := &call{name: string(name)}
+	return s.answer(tag, c, s.dispatch(name, c))
+}
+
+// dispatch finds the command and runs it.
+func (s *session) dispatch(name []byte, c *call) error {
+	cmd, ok := lookup(name)
+	if string(name) == "UID" {
+		var err error
+		if cmd, err = s.uidCommand(c); err != nil {
+			return err
+		}
+		ok = true
+	}
+	switch {
+	case !ok:
+		return badSyntax("Unknown command")
+	case cmd.in&s.state == 0:
+		return s.wrongState(cmd)
+	}
+	run := cmd.run
+	if c.uid {
+		run = cmd.uid
+	}
+	c.keepExpunged = cmd.keepExpunged && !c.uid
+	return run(s, c)
+}
+
+// uidCommand reads the command that follows UID.
+func (s *session) uidCommand(c *call) (command, error) {
+	if err := s.rd.SP(); err != nil {
+		return command{}, err
+	}
+	name, err := s.rd.Keyword()
+	if err != nil {
+		return command{}, err
+	}
+	cmd, ok := lookup([]byte(name))
+	if !ok || cmd.uid == nil {
+		return command{}, badSyntax("Unknown UID command")
+	}
+	c.name, c.uid = "UID "+string(name), true
+	return cmd, nil
+}
+
+func (s *session) wrongState(cmd command) error {
+	switch {
+	case s.state == notAuthenticated:
+		return badSyntax("Log in first")
+	case cmd.in == selected:
+		return badSyntax("Select a mailbox first")
+	}
+	return badSyntax("You are logged in already")
+}
+
+// answer writes what a command's error or success says: the mailbox's news,
+// then the tagged response. An error of the connection is returned.
+func (s *session) answer(tag []byte, c *call, err error) error {
+	if errors.Is(err, errAnswered) {
+		return nil
+	}
+	if err != nil {
+		if over := s.over(err); over != nil {
+			if errors.Is(over, errLogout) {
+				s.tagged(tag, "OK", "", c.name+" completed")
+			}
+			return over
+		}
+	}
+	if s.box != nil && !c.noSync {
+		// After an error arguments may be unread: no literal is open then, and
+		// news are as welcome as after success.
+		if syncErr := s.sync(c); syncErr != nil && err == nil {
+			err = syncErr
+		}
+		if over := s.over(err); over != nil {
+			return over
+		}
+	}
+	if err == nil {
+		s.errors = 0
+		text := c.text
+		if text == "" {
+			text = c.name + " completed"
+		}
+		s.tagged(tag, "OK", c.code, text)
+		return nil
+	}
+	r, ours := translate(err)
+	if ours {
+		s.log.Error("command failed", "command", c.name, "account", s.id.Address, "err", err)
+	}
+	s.tagged(tag, r.status, r.code, r.text)
+	if r.status != "BAD" {
+		s.errors = 0
+		return nil
+	}
+	if s.errors++; s.errors >= maxErrors {
+		return &bye{"", "Too many errors"}
+	}
+	return nil
+}
+
+// over says whether err ends the session, and how: the result is nil if not.
+func (s *session) over(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, errLogout) || errors.Is(err, errGone) {
+		return err
+	}
+	if b, ok := errors.AsType[*bye](err); ok {
+		return b
+	}
+	if _, ok := errors.AsType[*wire.Error](err); ok {
+		return nil
+	}
+	if isConnError(err) {
+		if b := s.readError(err); b != nil {
+			return b
+		}
+		return errGone
+	}
+	return nil
+}
+
+// errGone ends a session whose connection is lost.
+var errGone = errors.New("the client is gone")
+
+// errAnswered: the command has written its tagged response itself.
+var errAnswered = errors.New("answered")
+
+// isConnError tells errors of the connection from those of the store.
+func isConnError(err error) bool {
+	_, isNet := errors.AsType[net.Error](err)
+	return isNet || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, wire.ErrDesync) || errors.Is(err, net.ErrClosed) || errors.Is(err, errWrite)
+}
+
+// tagged appends a tagged response; without a tag (none could be read) it is an
+// untagged one.
+func (s *session) tagged(tag []byte, status, code, text string) {
+	if len(tag) == 0 {
+		tag = []byte("*")
+	}
+	s.out = append(s.out, tag...)
+	s.out = append(s.out, ' ')
+	s.out = append(s.out, status...)
+	if code != "" {
+		s.out = append(s.out, " ["...)
+		s.out = append(s.out, code...)
+		s.out = append(s.out, ']')
+	}
+	s.out = append(s.out, ' ')
+	s.out = append(s.out, text...)
+	s.out = append(s.out, '\r', '\n')
+}
+
+// untagged appends an untagged line.
+func (s *session) untagged(parts ...string) {
+	s.out = append(s.out, '*', ' ')
+	for _, p := range parts {
+		s.out = append(s.out, p...)
+	}
+	s.out = append(s.out, '\r', '\n')
+}
+
+func (s *session) sayBye(b *bye) {
+	s.out = append(s.out, "* BYE "...)
+	if b.code != "" {
+		s.out = append(s.out, '[')
+		s.out = append(s.out, b.code...)
+		s.out = append(s.out, "] "...)
+	}
+	s.out = append(s.out, b.text...)
+	s.out = append(s.out, '\r', '\n')
+}
+
+// errWrite wraps errors of writing to the client.
+var errWrite = errors.New("writing to the client failed")
+
+// flush sends the output. It is the wire's hook before every read.
+func (s *session) flush() error {
+	rest := s.out
+	s.out = s.out[:0]
+	for len(rest) > 0 {
+		// Each part has the whole timeout: a slow client is not a dead one.
+		s.raw.Conn.SetWriteDeadline(time.Now().Add(s.srv.cfg.WriteTimeout))
+		part := rest[:min(len(rest), flushSize)]
+		if _, err := s.w.Write(part); err != nil {
+			return errors.Join(errWrite, err)
+		}
+		rest = rest[len(part):]
+	}
+	return nil
+}
+
+// flushFull sends the output if it is large: for the middle of long answers,
+// outside the store's callbacks.
+func (s *session) flushFull() error {
+	if len(s.out) < flushSize {
+		return nil
+	}
+	return s.flush()
+}
+
+// trim gives large buffers back between commands.
+func (s *session) trim() {
+	if len(s.out) == 0 && cap(s.out) > keepSize {
+		s.out = nil
+	}
+}
+
+// continueLiteral is the wire's hook before it reads a literal.
+func (s *session) continueLiteral(size int64, nonSync bool) error {
+	if !nonSync {
+		s.out = append(s.out, "+ OK\r\n"...)
+	}
+	return nil
+}
+
+// finish sends what is left and closes in an orderly way.
+func (s *session) finish() {
+	s.flush()
+	if c, ok := s.conn.(*tls.Conn); ok {
+		s.raw.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+		c.CloseWrite()
+	}
+}
