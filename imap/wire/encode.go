@@ -2,7 +2,6 @@ package wire
 
 import (
 	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -17,16 +16,18 @@ func AppendNumber(dst []byte, n uint64) []byte { return strconv.AppendUint(dst, 
 // a literal. With utf8OK, after ENABLE IMAP4rev2 or UTF8=ACCEPT, valid UTF-8 may
 // be quoted too. s must not hold NUL, which only a literal8 can carry.
 func AppendString(dst []byte, s string, utf8OK bool) []byte {
-	if quotable(s, utf8OK) && (isASCII(s) || utf8.ValidString(s)) {
-		return appendQuoted(dst, s)
+	seen := traitsOf(s)
+	if quotable(len(s), seen, utf8OK) && (seen&high == 0 || utf8.ValidString(s)) {
+		return appendQuoted(dst, s, seen)
 	}
 	return append(AppendLiteralHeader(dst, int64(len(s)), false), s...)
 }
 
 // AppendStringBytes is AppendString for bytes.
 func AppendStringBytes(dst, s []byte, utf8OK bool) []byte {
-	if quotable(s, utf8OK) && (isASCII(s) || utf8.Valid(s)) {
-		return appendQuoted(dst, s)
+	seen := traitsOf(s)
+	if quotable(len(s), seen, utf8OK) && (seen&high == 0 || utf8.Valid(s)) {
+		return appendQuoted(dst, s, seen)
 	}
 	return append(AppendLiteralHeader(dst, int64(len(s)), false), s...)
 }
@@ -69,7 +70,7 @@ func AppendLiteralHeader(dst []byte, n int64, binary bool) []byte {
 // AppendMailbox appends a mailbox name, given in UTF-8, as an astring: in UTF-8
 // with utf8OK, else in modified UTF-7.
 func AppendMailbox(dst []byte, name string, utf8OK bool) []byte {
-	if utf8OK || isASCII(name) && strings.IndexByte(name, '&') < 0 && quotable(name, false) {
+	if utf8OK || traitsOf(name)&(high|ampersand|unquotable) == 0 {
 		return AppendAString(dst, name, utf8OK)
 	}
 	dst = append(dst, '"')
@@ -89,40 +90,59 @@ func AppendFlags[F ~string](dst []byte, flags []F) []byte {
 	return append(dst, ')')
 }
 
-func isASCII[T ~string | ~[]byte](s T) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
+// trait is what matters of an octet when a string is written.
+type trait uint8
+
+const (
+	unquotable trait = 1 << iota // NUL, CR, LF
+	escaped                      // needs a backslash in quotes
+	high                         // above 127
+	ampersand                    // not itself in modified UTF-7
+	notAtom                      // no ASTRING-CHAR
+)
+
+// traits is a constant table.
+var traits = func() (t [256]trait) {
+	for c := range t {
+		if !isAString.has(byte(c)) {
+			t[c] = notAtom
+		}
+		if c >= utf8.RuneSelf {
+			t[c] |= high
 		}
 	}
-	return true
-}
+	t[0] |= unquotable
+	t['\r'] |= unquotable
+	t['\n'] |= unquotable
+	t['"'] |= escaped
+	t['\\'] |= escaped
+	t['&'] |= ampersand
+	return t
+}()
 
-// quotable reports whether s may stand in quotes (RFC 9051 section 9: quoted);
-// octets above 127 only count if highOK.
-func quotable[T ~string | ~[]byte](s T, highOK bool) bool {
-	if len(s) > maxQuoted {
-		return false
-	}
+func traitsOf[T ~string | ~[]byte](s T) (seen trait) {
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '\r' || c == '\n' || c == 0:
-			return false
-		case c >= utf8.RuneSelf && !highOK:
-			return false
-		}
+		seen |= traits[s[i]]
 	}
-	return true
+	return seen
 }
 
-func appendQuoted[T ~string | ~[]byte](dst []byte, s T) []byte {
+// quotable reports whether a string of so many octets with these traits may
+// stand in quotes (RFC 9051 section 9: quoted).
+func quotable(size int, seen trait, utf8OK bool) bool {
+	return size <= maxQuoted && seen&unquotable == 0 && (utf8OK || seen&high == 0)
+}
+
+func appendQuoted[T ~string | ~[]byte](dst []byte, s T, seen trait) []byte {
 	dst = append(dst, '"')
 	from := 0
-	for i := range len(s) {
-		if c := s[i]; c == '"' || c == '\\' {
-			dst = append(dst, s[from:i]...)
-			dst = append(dst, '\\')
-			from = i
+	if seen&escaped != 0 {
+		for i := range len(s) {
+			if traits[s[i]]&escaped != 0 {
+				dst = append(dst, s[from:i]...)
+				dst = append(dst, '\\')
+				from = i
+			}
 		}
 	}
 	dst = append(dst, s[from:]...)
@@ -130,13 +150,8 @@ func appendQuoted[T ~string | ~[]byte](dst []byte, s T) []byte {
 }
 
 func isAStringAtom[T ~string | ~[]byte](s T) bool {
-	if len(s) == 0 || len(s) > maxQuoted {
+	if len(s) == 0 || len(s) > maxQuoted || traitsOf(s)&notAtom != 0 {
 		return false
-	}
-	for i := range len(s) {
-		if !isAString.has(s[i]) {
-			return false
-		}
 	}
 	return len(s) != 3 || s[0]|0x20 != 'n' || s[1]|0x20 != 'i' || s[2]|0x20 != 'l'
 }

@@ -95,7 +95,7 @@ func AppendCopyUID[N ~uint32](dst []byte, validity uint32, from, to []N) []byte 
 // (RFC 9051 section 7.3.4).
 func BeginESearch[T ~string | ~[]byte](dst []byte, tag T, uid bool) []byte {
 	dst = append(dst, "* ESEARCH (TAG "...)
-	dst = append(appendQuoted(dst, tag), ')')
+	dst = append(appendQuoted(dst, tag, escaped), ')')
 	if uid {
 		dst = append(dst, " UID"...)
 	}

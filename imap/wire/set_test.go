@@ -42,9 +42,13 @@ func TestSetOperations(t *testing.T) {
 	if s.Count() != 13 || s.Max() != math.MaxUint32 || !s.Contains(10) || !s.Contains(20) || s.Contains(9) || s.Contains(21) || !s.Contains(math.MaxUint32) {
 		t.Error("Count, Max or Contains")
 	}
+	s.Add(21)
+	if !s.Contains(21) || new(Set).Max() != 0 {
+		t.Error("Add or Max")
+	}
 	var both Set
 	both.Intersect(s, mustSet(t, "1:12,15:30,40:4294967295"))
-	if got := string(AppendSet(nil, &both)); got != "10:12,15:20,30,4294967295" {
+	if got := string(AppendSet(nil, &both)); got != "10:12,15:21,30,4294967295" {
 		t.Error(got)
 	}
 	ids := []uint32{1, 10, 11, 19, 25, 30, 31}
