@@ -1,0 +1,146 @@
+package message
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/ianaindex"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
+)
+
+// maxWord is longer than any encoded word of RFC 2047 2 should be; longer ones
+// exist in the wild.
+const maxWord = 4096
+
+// charsetEncoding finds a charset by its IANA or common name; nil when the text
+// is UTF-8 already, known false for a name nobody knows.
+func charsetEncoding(name string) (e encoding.Encoding, known bool) {
+	switch name = strings.ToLower(name); name {
+	case "", "us-ascii", "utf-8", "utf8", "ascii":
+		return nil, true
+	}
+	if e, err := htmlindex.Get(name); err == nil {
+		if e == encoding.Replacement {
+			return nil, false // e.g. hz-gb-2312: browsers refuse it as unsafe
+		}
+		return e, true
+	}
+	if e, err := ianaindex.MIME.Encoding(name); err == nil && e != nil {
+		return e, true
+	}
+	return nil, false
+}
+
+// KnownCharset reports whether text in the charset can be converted to UTF-8.
+func KnownCharset(name string) bool {
+	_, known := charsetEncoding(name)
+	return known
+}
+
+// toUTF8 converts r from the charset. Bytes that are not valid become U+FFFD.
+// Text with no charset or an unknown one is taken for UTF-8 if it is valid.
+func toUTF8(r io.Reader, charset string) io.Reader {
+	e, _ := charsetEncoding(charset)
+	if e == nil {
+		return transform.NewReader(r, unicode.UTF8.NewDecoder())
+	}
+	return transform.NewReader(r, e.NewDecoder())
+}
+
+// appendUTF8 converts a short text. Text without a charset that is no UTF-8 is
+// taken for Windows-1252, as most mail programs do.
+func appendUTF8(dst, text []byte, charset string) []byte {
+	e, _ := charsetEncoding(charset)
+	if e == nil {
+		if utf8.Valid(text) {
+			return append(dst, text...)
+		}
+		if charset != "" {
+			return append(dst, bytes.ToValidUTF8(text, []byte("\ufffd"))...)
+		}
+		e = charmap.Windows1252
+	}
+	out, err := e.NewDecoder().Bytes(text)
+	if err != nil {
+		return append(dst, bytes.ToValidUTF8(text, []byte("\ufffd"))...)
+	}
+	return append(dst, out...)
+}
+
+// AppendDecoded appends the raw value of a field as UTF-8: unfolded, with its
+// encoded words decoded wherever they stand. White space between two words goes
+// (RFC 2047 6.2), and words of one charset are joined before they are converted:
+// many programs cut characters in two.
+func AppendDecoded(dst, value []byte) []byte {
+	value = unfold(make([]byte, 0, len(value)), value)
+	var pending []byte // content of the words since plain text
+	charset := ""
+	words := false
+	flush := func() {
+		dst = appendUTF8(dst, pending, charset)
+		pending, words = pending[:0], false
+	}
+	plain := 0
+	for i := 0; i < len(value); {
+		k := bytes.Index(value[i:], []byte("=?"))
+		if k < 0 {
+			break
+		}
+		i += k
+		name, text, n := parseWord(value[i:])
+		if n == 0 {
+			i += 2
+			continue
+		}
+		gap := value[plain:i]
+		if words && len(bytes.TrimLeft(gap, " \t")) > 0 {
+			flush()
+		}
+		if !words {
+			dst = appendUTF8(dst, gap, "")
+		} else if !strings.EqualFold(name, charset) {
+			flush()
+		}
+		pending, charset, words = append(pending, text...), name, true
+		i += n
+		plain = i
+	}
+	flush()
+	return appendUTF8(dst, value[plain:], "")
+}
+
+// parseWord reads the encoded word at the start of b; n is its length, 0 when
+// there is none.
+func parseWord(b []byte) (charset string, text []byte, n int) {
+	rest := b[2:min(len(b), maxWord)]
+	i := bytes.IndexByte(rest, '?')
+	if i <= 0 || i > 80 || i+2 >= len(rest) || rest[i+2] != '?' {
+		return "", nil, 0
+	}
+	name, _, _ := strings.Cut(string(rest[:i]), "*") // RFC 2231 5: charset*language
+	body := rest[i+3:]
+	end := bytes.Index(body, []byte("?="))
+	if end < 0 || strings.ContainsAny(name, " \t") {
+		return "", nil, 0
+	}
+	n = 2 + i + 3 + end + 2
+	body = body[:end]
+	switch rest[i+1] {
+	case 'q', 'Q':
+		text = decodeQP(bytes.ReplaceAll(body, []byte("_"), []byte(" ")), false)
+	case 'b', 'B':
+		var err error
+		if text, err = io.ReadAll(Decode(bytes.NewReader(body), EncodingBase64)); err != nil {
+			return "", nil, 0
+		}
+	default:
+		return "", nil, 0
+	}
+	return name, text, n
+}
