@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ func lockFolder(dir string) (*os.File, error) {
 		if p := strings.TrimSpace(string(pid)); p != "" {
 			who += " (process " + p + ")"
 		}
-		return nil, refuse("the data folder is in use", dir, who+" runs on it: stop that one first, or set another data_dir", nil)
+		return nil, fmt.Errorf("%w: %s: %s runs on it: stop that one first, or set another data_dir", ErrLocked, dir, who)
 	}
 	err = f.Truncate(0)
 	if err == nil {
