@@ -1,41 +1,61 @@
 package imap
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
-// Config is the [imap] table. Zero values mean the defaults named here.
+// Config is the [imap] section.
 type Config struct {
-	Listen    []string `toml:"listen"`
-	ListenTLS []string `toml:"listen_tls"`
+	Listen    []string `toml:"listen"`     // host:port; plain, with STARTTLS
+	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
 
-	MaxMessageBytes int64 `toml:"max_message_bytes"` // APPEND's limit, octets; 50 MiB
+	MaxMessageBytes int64 `toml:"max_message_bytes"` // APPEND's limit
 
-	MaxConnections           int `toml:"max_connections"`             // 10,000
-	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // 200; trusted networks are free
+	MaxConnections           int `toml:"max_connections"`             // all in all
+	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // trusted networks are free
 
-	LoginTimeout time.Duration `toml:"login_timeout"` // to log in: 2m
-	IdleTimeout  time.Duration `toml:"idle_timeout"`  // RFC 9051 5.4: at least 30m, the default
-	Keepalive    time.Duration `toml:"keepalive"`     // "* OK Still here" during IDLE: 2m; negative: never
-	WriteTimeout time.Duration `toml:"write_timeout"` // a client that takes no data: 1m
+	LoginTimeout time.Duration `toml:"login_timeout"` // to log in
+	IdleTimeout  time.Duration `toml:"idle_timeout"`  // between commands, RFC 9051 5.4
+	Keepalive    time.Duration `toml:"keepalive"`     // "* OK Still here" during IDLE; "0s": never
+	WriteTimeout time.Duration `toml:"write_timeout"` // for a client that takes no data
 
-	// ConnectionsPerAccount is [limits] connections_per_account; main sets it. 100.
+	// ConnectionsPerAccount is [limits] connections_per_account; main sets it.
 	ConnectionsPerAccount int `toml:"-"`
 }
 
-func (c Config) withDefaults() Config {
-	setDefault(&c.MaxMessageBytes, 50<<20)
-	setDefault(&c.MaxConnections, 10_000)
-	setDefault(&c.MaxConnectionsPerAddress, 200)
-	setDefault(&c.ConnectionsPerAccount, 100)
-	setDefault(&c.LoginTimeout, 2*time.Minute)
-	setDefault(&c.IdleTimeout, 30*time.Minute)
-	setDefault(&c.Keepalive, 2*time.Minute)
-	setDefault(&c.WriteTimeout, time.Minute)
-	return c
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		MaxMessageBytes:          52428800,
+		MaxConnections:           10_000,
+		MaxConnectionsPerAddress: 200,
+		LoginTimeout:             2 * time.Minute,
+		IdleTimeout:              30 * time.Minute,
+		Keepalive:                2 * time.Minute,
+		WriteTimeout:             time.Minute,
+		ConnectionsPerAccount:    100,
+	}
 }
 
-func setDefault[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
+// Validate names the first value that cannot work.
+func (c Config) Validate() error {
+	switch {
+	case c.MaxMessageBytes < 1<<10:
+		return fmt.Errorf("max_message_bytes is %d: it has to be at least 1024", c.MaxMessageBytes)
+	case c.MaxConnections < 1:
+		return fmt.Errorf("max_connections is %d: it has to be at least 1", c.MaxConnections)
+	case c.MaxConnectionsPerAddress < 1:
+		return fmt.Errorf("max_connections_per_address is %d: it has to be at least 1", c.MaxConnectionsPerAddress)
+	case c.LoginTimeout < time.Second:
+		return fmt.Errorf("login_timeout is %v: write at least \"1s\"", c.LoginTimeout)
+	case c.IdleTimeout < 30*time.Minute:
+		// RFC 9051 5.4: at least 30 minutes.
+		return fmt.Errorf("idle_timeout is %v: RFC 9051 asks for at least \"30m\"", c.IdleTimeout)
+	case c.Keepalive < 0 || c.Keepalive > 0 && c.Keepalive < time.Second:
+		return fmt.Errorf("keepalive is %v: write at least \"1s\", or \"0s\" for none", c.Keepalive)
+	case c.WriteTimeout < time.Second:
+		return fmt.Errorf("write_timeout is %v: write at least \"1s\"", c.WriteTimeout)
 	}
+	return nil
 }

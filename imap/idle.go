@@ -6,8 +6,8 @@ import (
 )
 
 // idle answers IDLE (RFC 9051 6.3.13). What is pending is told at once. An
-// idling client is never logged out for inactivity: the keepalive finds dead
-// ones, and mobile clients do not renew IDLE in time.
+// idling client is not logged out for inactivity where there is a keepalive, which
+// finds the dead ones: mobile clients do not renew IDLE in time.
 func (s *session) idle(*call) error {
 	if err := s.rd.CRLF(); err != nil {
 		return err
@@ -24,12 +24,10 @@ func (s *session) idle(*call) error {
 			return err
 		}
 	}
-	if every := s.srv.cfg.Keepalive; every > 0 {
+	if s.srv.cfg.Keepalive > 0 {
 		s.raw.setDeadline(time.Time{})
-		go s.wakeOn(news, every, stop)
-	} else {
-		go s.wakeOn(news, time.Hour*24*365, stop)
 	}
+	go s.wakeOn(news, stop)
 	// The wakes run idleNews within this read.
 	line, err := s.rd.Line()
 	if err != nil {
@@ -42,15 +40,19 @@ func (s *session) idle(*call) error {
 }
 
 // wakeOn wakes the session at news and when its keepalive is due.
-func (s *session) wakeOn(news <-chan struct{}, keepalive time.Duration, stop <-chan struct{}) {
-	tick := time.NewTicker(keepalive)
-	defer tick.Stop()
+func (s *session) wakeOn(news, stop <-chan struct{}) {
+	var due <-chan time.Time
+	if every := s.srv.cfg.Keepalive; every > 0 {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		due = tick.C
+	}
 	for {
 		select {
 		case <-stop:
 			return
 		case <-news:
-		case <-tick.C:
+		case <-due:
 			s.stillHere.Store(true)
 		}
 		s.raw.wake()

@@ -46,7 +46,7 @@ type Server struct {
 	running   sync.WaitGroup
 }
 
-// New makes a Server; cfg's zero fields take their defaults.
+// New makes a Server; cfg is complete and valid.
 func New(cfg Config, o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -56,7 +56,7 @@ func New(cfg Config, o Options) *Server {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
-		cfg: cfg.withDefaults(), o: o, log: o.Logger,
+		cfg: cfg, o: o, log: o.Logger,
 		ctx: ctx, cancel: cancel,
 		listeners: map[net.Listener]bool{},
 		sessions:  map[*session]bool{},

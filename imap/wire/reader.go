@@ -155,6 +155,7 @@ func (r *Reader) ReadCommand() (tag, name []byte, err error) {
 			if t := r.span(isTag); r.pos < r.eol && r.buf[r.pos] == ' ' {
 				r.tag = append(r.tag, t...)
 			}
+			r.pos = r.start
 			err.(*Error).Tag = string(r.tag)
 		}
 		return nil, nil, err
@@ -305,7 +306,7 @@ func (r *Reader) checkSize(end int) error {
 		return nil
 	}
 	r.state = inLong
-	r.eol = end
+	r.eol = min(end, r.pos+r.lim.Line)
 	return r.fail(kind, text)
 }
 
