@@ -69,9 +69,14 @@ func (c *loginCache) add(name, password string, verified, current uint64, id Ide
 		return
 	}
 	now := c.now()
-	c.expire(now)
+	for len(c.order) > 0 && !now.Before(c.logins[c.order[0]].expires) {
+		c.dropOldest()
+	}
 	if _, ok := c.logins[key]; ok {
 		return // two logins at once; the first one's time counts
+	}
+	if len(c.order) >= c.limit {
+		c.dropOldest()
 	}
 	c.logins[key] = cachedLogin{identity: id, expires: now.Add(cacheFor)}
 	c.order = append(c.order, key)
@@ -87,14 +92,9 @@ func (c *loginCache) follow(epoch uint64) {
 	}
 }
 
-// expire makes room: for what is too old, and for one more.
-func (c *loginCache) expire(now time.Time) {
-	n := 0
-	for n < len(c.order) && (len(c.order)-n >= c.limit || !now.Before(c.logins[c.order[n]].expires)) {
-		delete(c.logins, c.order[n])
-		n++
-	}
-	c.order = c.order[n:]
+func (c *loginCache) dropOldest() {
+	delete(c.logins, c.order[0])
+	c.order = c.order[1:]
 }
 
 func (c *loginCache) keyOf(name, password string) cacheKey {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/tls"
 	"strings"
 	"unicode/utf8"
 
@@ -22,10 +23,12 @@ type scramServer struct {
 	identity      Identity
 }
 
-// binding is the connection's own key for channel binding, RFC 9266 2. Go gives
-// none for TLS 1.2 without the extended master secret, as RFC 9266 4.2 asks.
+// binding is the connection's own key for channel binding, RFC 9266 2. TLS 1.2
+// could export one too, but there a client that sees -PLUS binds by tls-unique,
+// the default below TLS 1.3 (RFC 9266 3), which Go does not give: it would fail
+// where without -PLUS it logs in.
 func (c Client) binding() (scram.ChannelBinding, bool) {
-	if c.TLS == nil || !c.TLS.HandshakeComplete || c.TLS.Version == 0 {
+	if c.TLS == nil || !c.TLS.HandshakeComplete || c.TLS.Version < tls.VersionTLS13 {
 		return scram.ChannelBinding{}, false
 	}
 	b, err := scram.NewTLSExporterBinding(c.TLS)
@@ -165,7 +168,7 @@ func (s *scramServer) stored(i int) scram.StoredCredentials {
 }
 
 // isSCRAMText reports whether a message is text without control characters; the
-// names in it may be UTF-8 (RFC 5802 7).
+// names in it may be UTF-8 (RFC 5802 5.1).
 func isSCRAMText(s string) bool {
 	if !utf8.ValidString(s) {
 		return false

@@ -105,7 +105,7 @@ func (a *Authenticator) lookup(ctx context.Context, user string) (subject, error
 }
 
 // madeUpSecrets are those of a name that no account has: the same each time it
-// is asked for, so that a SCRAM client's salt does not tell (RFC 5802 9).
+// is asked for, so that the salt a SCRAM client is shown does not tell.
 func madeUpSecrets(secret []byte, name string) storage.Secrets {
 	draw := func(purpose string) []byte {
 		mac := hmac.New(sha256.New, secret)
