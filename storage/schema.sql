@@ -97,7 +97,7 @@ CREATE TABLE keywords (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE bodies (
-  id      INTEGER PRIMARY KEY AUTOINCREMENT,
+  id      INTEGER PRIMARY KEY,              -- from one counter with stages.body
   hash    BLOB NOT NULL UNIQUE,             -- SHA-256 of the bytes
   size    INTEGER NOT NULL,
   refs    INTEGER NOT NULL,                 -- contents that use it; 0: the sweeper's
@@ -173,6 +173,11 @@ CREATE TABLE expunged (
   PRIMARY KEY (mailbox, uid)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX expunged_retained ON expunged(expunged) WHERE content IS NOT NULL;
+
+-- Mailboxes whose rows nobody can reach any more: the sweeper frees them.
+CREATE TABLE doomed (
+  mailbox INTEGER PRIMARY KEY
+) STRICT;
 
 -- One accepted message with remote recipients.
 CREATE TABLE queued (

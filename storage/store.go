@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -50,6 +51,9 @@ type Store struct {
 	sweeper *sweeper
 	indexes indexes // of the open mailboxes
 	watches watches
+	recents recents // claimed \Recent marks that are not written yet
+	stages  stages
+	buffers buffers
 	epoch   atomic.Uint64 // SecretsEpoch
 
 	closeOnce sync.Once
@@ -86,6 +90,13 @@ func Open(dir string, o Options) (*Store, error) {
 		s.lock.Close()
 		return nil, err
 	}
+	err = c.queryRow("SELECT max(coalesce((SELECT max(id) FROM bodies), 0), coalesce((SELECT max(body) FROM stages), 0))").scan(&s.stages.last)
+	if err != nil {
+		c.close()
+		s.lock.Close()
+		return nil, s.unusable(err)
+	}
+	s.stages.live = map[BodyID]struct{}{}
 	s.readers = newPool(func() (*conn, error) { return openConn(s.dsn(), readerPragmas()) })
 	s.writer = newWriter(s, c)
 	s.sweeper = newSweeper(s)
@@ -96,7 +107,7 @@ func Open(dir string, o Options) (*Store, error) {
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.sweeper.close()
-		s.closeErr = errors.Join(s.readers.close(), s.writer.close(), s.lock.Close())
+		s.closeErr = errors.Join(s.saveRecents(context.Background()), s.readers.close(), s.writer.close(), s.lock.Close())
 	})
 	return s.closeErr
 }

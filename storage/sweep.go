@@ -6,3 +6,5 @@ type sweeper struct{ s *Store }
 func newSweeper(s *Store) *sweeper { return &sweeper{s} }
 
 func (w *sweeper) close() {}
+
+func (w *sweeper) wake() {}

@@ -185,6 +185,7 @@ type Copy struct {
 // Hop is one remote recipient of an accepted message.
 type Hop struct {
 	Recipient string // RCPT address as it will be sent
+	Domain    string // its domain as an A-label; "": what follows the last @, in lower case
 	Notify    string // DSN NOTIFY (RFC 3461 4.1): "" or e.g. "SUCCESS,FAILURE"
 	ORcpt     string // DSN ORCPT, still encoded
 }
@@ -227,7 +228,7 @@ type Account struct {
 	ID            AccountID
 	Address       string // the normal form (internal/address)
 	Created       time.Time
-	QuotaBytes    int64 // 0: no bound
+	QuotaBytes    int64 // its own or its domain's; 0: no bound
 	QuotaMessages int64
 	UsedBytes     int64
 	UsedMessages  int64
@@ -250,8 +251,10 @@ type Secrets struct {
 
 // Domain is a local mail domain.
 type Domain struct {
-	Name    string // A-label, lower case
-	Created time.Time
+	Name          string // A-label, lower case
+	Created       time.Time
+	QuotaBytes    int64 // of its accounts that have none of their own; 0: no bound
+	QuotaMessages int64
 }
 
 // Alias sends mail for an address on to targets.
