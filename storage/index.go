@@ -26,7 +26,7 @@ type index struct {
 	highest  ModSeq         // the mailbox's HIGHESTMODSEQ
 	uidnext  UID            //
 	entries  []entry        // ascending uid
-	uidls    map[UID]string // the explicit ones
+	uidls    map[UID]string // explicit ones that somebody asked for
 	keywords []string       // replaced whole, never written to: readers keep it
 	listed   ModSeq         // when keywords last changed, as far as is known
 	changed  tail           // stamps of messages that came or changed
@@ -34,6 +34,9 @@ type index struct {
 	expunged tail           // stamps of expunges
 	recent   UID            // messages from here on are unclaimed \Recent
 }
+
+// hasUIDL marks an entry whose UIDL is not the derived one.
+const hasUIDL Flags = 1 << 31
 
 // entry packs a message into 40 bytes.
 type entry struct {
@@ -56,7 +59,7 @@ func pack(m Message) entry {
 }
 
 func (e *entry) message() Message {
-	return Message{UID: e.uid, Flags: e.flags, ModSeq: e.modseq, Keywords: e.keywords, Size: e.size, Received: e.received}
+	return Message{UID: e.uid, Flags: e.flags &^ hasUIDL, ModSeq: e.modseq, Keywords: e.keywords, Size: e.size, Received: e.received}
 }
 
 // event says that a message was stamped.
@@ -122,14 +125,17 @@ func (x *index) put(m Message) {
 	if !x.news(m.ModSeq) {
 		return
 	}
+	e := pack(m)
 	i, known := x.find(m.UID)
 	switch {
 	case known:
-		x.entries[i] = pack(m)
-	case i == len(x.entries):
-		x.entries = append(x.entries, pack(m))
+		e.flags |= x.entries[i].flags & hasUIDL
+		x.entries[i] = e
 	default:
-		x.entries = slices.Insert(x.entries, i, pack(m))
+		if _, explicit := x.uidls[m.UID]; explicit {
+			e.flags |= hasUIDL
+		}
+		x.entries = slices.Insert(x.entries, i, e)
 	}
 	x.uidnext = max(x.uidnext, m.UID+1)
 	x.changed.add(m.ModSeq, m.UID)
@@ -148,7 +154,8 @@ func (x *index) putAll(messages []Message) {
 	}
 }
 
-// putUIDL notes the UIDL of a message that does not have the derived one.
+// putUIDL notes the UIDL of a new message that does not get the derived one,
+// before or after its put.
 func (x *index) putUIDL(uid UID, uidl string, at ModSeq) {
 	if at <= x.loaded {
 		return
@@ -157,6 +164,17 @@ func (x *index) putUIDL(uid UID, uidl string, at ModSeq) {
 		x.uidls = map[UID]string{}
 	}
 	x.uidls[uid] = uidl
+	x.markUIDL(uid, at)
+}
+
+// markUIDL notes that a message has a UIDL of its own, to be read when asked for.
+func (x *index) markUIDL(uid UID, at ModSeq) {
+	if at <= x.loaded {
+		return
+	}
+	if i, known := x.find(uid); known {
+		x.entries[i].flags |= hasUIDL
+	}
 }
 
 // remove forgets an expunged message.

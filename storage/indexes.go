@@ -182,7 +182,7 @@ func (r *reader) loadIndex(id MailboxID) (*index, error) {
 		return nil, err
 	}
 	x.entries = make([]entry, 0, count+count/16)
-	rows, err := r.query(`SELECT uid, flags, modseq, keywords, size, received, uidl
+	rows, err := r.query(`SELECT uid, flags, modseq, keywords, size, received, uidl IS NOT NULL
 		FROM messages WHERE mailbox = ? ORDER BY uid`, id)
 	if err != nil {
 		return nil, err
@@ -196,13 +196,10 @@ func (r *reader) loadIndex(id MailboxID) (*index, error) {
 			size:     rows.int(4),
 			received: rows.int(5),
 		}
-		x.entries = append(x.entries, e)
-		if !rows.null(6) {
-			if x.uidls == nil {
-				x.uidls = map[UID]string{}
-			}
-			x.uidls[e.uid] = rows.string(6)
+		if rows.int(6) != 0 {
+			e.flags |= hasUIDL
 		}
+		x.entries = append(x.entries, e)
 	}
 	return x, rows.close()
 }

@@ -1,0 +1,138 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+)
+
+// ChangeFlags is STORE. It runs in slices, each of them one commit; an error
+// after the first slice comes with the result so far. uids ascend; those that
+// are gone are left out. A message that has what is asked for already is not
+// stamped. ErrNotFound, ErrTooMany (keywords), ErrInvalid (a keyword's name).
+func (s *Store) ChangeFlags(ctx context.Context, a AccountID, id MailboxID, uids []UID, c FlagChange) (FlagResult, error) {
+	var res FlagResult
+	for first := true; first || len(uids) > 0; first = false {
+		n := min(sliceRows, len(uids))
+		var part FlagResult
+		err := s.write(ctx, "change flags", func(t *tx) (err error) {
+			part, err = t.changeFlags(a, id, uids[:n], &c)
+			return err
+		})
+		if err != nil {
+			return res, err
+		}
+		uids = uids[n:]
+		res.Keywords = part.Keywords
+		if first {
+			res.Changed, res.Modified = part.Changed, part.Modified
+		} else {
+			res.Changed = append(res.Changed, part.Changed...)
+			res.Modified = append(res.Modified, part.Modified...)
+		}
+	}
+	return res, nil
+}
+
+// flagEdit is what a FlagChange does to a message: clear, then set.
+type flagEdit struct {
+	clear, set         Flags
+	clearKeys, setKeys KeywordSet
+}
+
+func (e *flagEdit) apply(m *Message) (changed bool) {
+	flags := m.Flags&^e.clear | e.set
+	keywords := m.Keywords&^e.clearKeys | e.setKeys
+	changed = flags != m.Flags || keywords != m.Keywords
+	m.Flags, m.Keywords = flags, keywords
+	return changed
+}
+
+func editOf(c *FlagChange, keywords KeywordSet) flagEdit {
+	switch c.Op {
+	case FlagsAdd:
+		return flagEdit{set: c.Flags, setKeys: keywords}
+	case FlagsRemove:
+		return flagEdit{clear: c.Flags, clearKeys: keywords}
+	default:
+		const all KeywordSet = 1<<MaxKeywords - 1
+		return flagEdit{clear: SystemFlags, set: c.Flags, clearKeys: all, setKeys: keywords}
+	}
+}
+
+func (t *tx) changeFlags(a AccountID, id MailboxID, uids []UID, c *FlagChange) (FlagResult, error) {
+	var res FlagResult
+	if err := t.ownedLive(a, id); err != nil {
+		return res, err
+	}
+	all, picked, err := t.pick(id, uids)
+	if err != nil {
+		return res, err
+	}
+	var keywords KeywordSet
+	if c.Op != FlagsRemove && len(picked) > 0 {
+		if keywords, err = t.keywordBits(id, c.Keywords); err != nil {
+			return res, err
+		}
+	}
+	if res.Keywords, err = keywordList(t.conn, id); err != nil {
+		return res, err
+	}
+	if c.Op == FlagsRemove {
+		keywords = knownKeywords(res.Keywords, c.Keywords)
+	}
+	edit := editOf(c, keywords)
+	var before, after tally
+	res.Changed = make([]Message, 0, len(picked))
+	for _, m := range picked {
+		if c.UnchangedSince != nil && m.ModSeq > *c.UnchangedSince {
+			res.Modified = append(res.Modified, m.UID)
+			continue
+		}
+		was := m
+		if edit.apply(&m) {
+			before.add(&was)
+			after.add(&m)
+			res.Changed = append(res.Changed, m)
+		}
+	}
+	if len(res.Changed) == 0 {
+		return res, nil
+	}
+	return res, t.storeFlags(a, id, all, res.Changed, &edit, tally{unseen: after.unseen - before.unseen, deleted: after.deleted - before.deleted})
+}
+
+// storeFlags writes the edit to the changed rows, all of which it changes, and
+// stamps them.
+func (t *tx) storeFlags(a AccountID, id MailboxID, all, changed []Message, edit *flagEdit, n tally) error {
+	at, err := t.modseq(a)
+	if err != nil {
+		return err
+	}
+	err = choose(all, changed).each(func(where string, args []any, want int) error {
+		values := []any{at, edit.clear, edit.set, edit.clearKeys, edit.setKeys, id}
+		rows, err := t.exec(`UPDATE messages SET modseq = ?, flags = flags & ~? | ?, keywords = keywords & ~? | ?
+			WHERE mailbox = ? AND `+where, append(values, args...)...)
+		if err == nil && rows != int64(want) {
+			err = fmt.Errorf("mailbox %d: %d rows changed instead of %d", id, rows, want)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i := range changed {
+		changed[i].ModSeq = at
+	}
+	t.publish(id, func(x *index) { x.putAll(changed) })
+	return t.stampMailbox(a, id, at, n)
+}
+
+// ownedLive is ErrNotFound unless the mailbox is there and the account's.
+func (c *conn) ownedLive(a AccountID, id MailboxID) error {
+	var one int
+	err := c.queryRow("SELECT 1 FROM mailboxes WHERE id = ? AND account = ?", id, a).scan(&one)
+	if err != nil {
+		return fmt.Errorf("mailbox %d: %w", id, err)
+	}
+	return nil
+}
