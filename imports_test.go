@@ -37,11 +37,11 @@ var arrows = map[string][]string{
 	"internal/outbound": {"storage", "internal/resolver", "internal/address"},
 	"internal/certs":    {},
 	"internal/admin": {"storage", "auth", "internal/delivery", "internal/queue", "internal/search",
-		"internal/certs", "internal/metrics", "internal/message"},
+		"internal/certs", "internal/metrics", "internal/message", "internal/address"},
 	"internal/metrics": {},
 	// config takes every package's Config, and only main takes config.
 	"internal/config": {"smtp", "imap", "pop3", "storage", "auth", "internal/search", "internal/resolver", "internal/mailauth",
-		"internal/delivery", "internal/queue", "internal/outbound", "internal/certs", "internal/admin"},
+		"internal/delivery", "internal/queue", "internal/outbound", "internal/certs", "internal/admin", "internal/address"},
 
 	// For tests alone, as no row above names them.
 	"internal/wiretest":          {},

@@ -116,6 +116,19 @@ func (k *Keeper) Reload(cfg Config) error {
 	return nil
 }
 
+// Check tries the certificate that cfg names without keeping anything, and
+// returns what Info would warn about. A self-signed one is not made.
+func Check(cfg Config, hostname string) (warnings []string, err error) {
+	if err := cfg.Validate(); err != nil || cfg.CertFile == "" {
+		return nil, err
+	}
+	k, err := Open(cfg, hostname, "", time.Now)
+	if err != nil {
+		return nil, err
+	}
+	return k.Info().Warnings, nil
+}
+
 func (k *Keeper) use(c tls.Certificate, source string, selfSigned bool, warnings []string) {
 	leaf := c.Leaf
 	info := Info{

@@ -1,0 +1,188 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"posthorn/storage"
+)
+
+// Exit statuses.
+const (
+	ExitDone   = 0
+	ExitFailed = 1
+	ExitUsage  = 2
+)
+
+// env is what a running command works with.
+type env struct {
+	store *storage.Store
+	in    io.Reader
+	out   io.Writer
+	err   io.Writer
+
+	json          bool
+	passwordStdin bool
+	args          []string
+}
+
+// command is one sub-command; its words are the key it is found by.
+type command struct {
+	words string // "account add"
+	args  string // as usage shows them
+	help  string // one line
+	min   int    // number of arguments
+	max   int    // -1: any number
+
+	json     bool // takes --json
+	password bool // takes a password: prompted for, or --password-stdin
+
+	run func(ctx context.Context, e *env) error
+}
+
+// usageError is a command line that no retry mends: exit status 2.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func commands() []command {
+	return []command{
+		{words: "account add", args: "ADDRESS", help: "make an account", min: 1, max: 1, password: true, run: accountAdd},
+		{words: "account list", help: "list the accounts", json: true, run: accountList},
+		{words: "account passwd", args: "ADDRESS", help: "set an account's password", min: 1, max: 1, password: true, run: accountPasswd},
+		{words: "account remove", args: "ADDRESS", help: "remove an account and all its mail", min: 1, max: 1, run: accountRemove},
+		{words: "alias add", args: "ADDRESS TARGET...", help: "send an address's mail on to targets; @DOMAIN catches the rest of a domain", min: 2, max: -1, run: aliasAdd},
+		{words: "alias list", help: "list the aliases", json: true, run: aliasList},
+		{words: "alias remove", args: "ADDRESS", help: "remove an alias", min: 1, max: 1, run: aliasRemove},
+		{words: "domain add", args: "DOMAIN", help: "accept mail for a domain", min: 1, max: 1, run: domainAdd},
+		{words: "domain list", help: "list the domains", json: true, run: domainList},
+		{words: "domain remove", args: "DOMAIN", help: "stop accepting mail for a domain without accounts", min: 1, max: 1, run: domainRemove},
+		{words: "queue list", help: "list the mail that waits for other servers", json: true, run: queueList},
+	}
+}
+
+// Usage is the text that lists the sub-commands of this package, a line each.
+func Usage() string {
+	var b strings.Builder
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  %-32s %s\n", strings.TrimSpace(c.words+" "+c.args), c.help)
+	}
+	return b.String()
+}
+
+// parse finds the command and its flags, which may stand before or after the
+// arguments; `--` ends them.
+func parse(args []string) (*command, *env, error) {
+	e := &env{}
+	flags := flag.NewFlagSet("posthorn", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.BoolVar(&e.json, "json", false, "")
+	flags.BoolVar(&e.passwordStdin, "password-stdin", false, "")
+	var words []string
+	for len(args) > 0 {
+		if args[0] == "--" {
+			words = append(words, args[1:]...)
+			break
+		}
+		if err := flags.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, nil, usageError{"the commands are:\n" + Usage()}
+			}
+			return nil, nil, usageError{err.Error()}
+		}
+		rest := flags.Args()
+		if len(rest) == 0 {
+			break
+		}
+		if len(args) > len(rest) && args[len(args)-len(rest)-1] == "--" {
+			words = append(words, rest...)
+			break
+		}
+		words, args = append(words, rest[0]), rest[1:]
+	}
+	all := commands()
+	for i := range all {
+		c := &all[i]
+		noun, verb, _ := strings.Cut(c.words, " ")
+		if len(words) < 2 || words[0] != noun || words[1] != verb {
+			continue
+		}
+		e.args = words[2:]
+		return c, e, c.check(e)
+	}
+	return nil, nil, usageError{unknown(words)}
+}
+
+// unknown says what was not understood and what was probably meant.
+func unknown(words []string) string {
+	if len(words) == 0 {
+		return "no command; the commands are:\n" + Usage()
+	}
+	var verbs []string
+	for _, c := range commands() {
+		if noun, verb, _ := strings.Cut(c.words, " "); noun == words[0] {
+			verbs = append(verbs, verb)
+		}
+	}
+	if len(verbs) > 0 {
+		return fmt.Sprintf("%s: needs one of %s", words[0], strings.Join(verbs, ", "))
+	}
+	return fmt.Sprintf("unknown command %q; `posthorn help` lists the commands", words[0])
+}
+
+func (c *command) check(e *env) error {
+	usage := strings.TrimSpace("posthorn " + c.words + " " + c.args)
+	switch {
+	case len(e.args) < c.min:
+		return usageError{"an argument is missing: usage: " + usage}
+	case c.max >= 0 && len(e.args) > c.max:
+		return usageError{fmt.Sprintf("unexpected argument %q: usage: %s", e.args[c.max], usage)}
+	case e.json && !c.json:
+		return usageError{c.words + " has no --json"}
+	case e.passwordStdin && !c.password:
+		return usageError{c.words + " takes no password"}
+	}
+	return nil
+}
+
+// exec runs the command and reports its outcome in words and exit status.
+func (c *command) exec(ctx context.Context, e *env) int {
+	err := c.run(ctx, e)
+	if err == nil {
+		return ExitDone
+	}
+	fmt.Fprintf(e.err, "posthorn: %s: %v\n", c.words, err)
+	if _, usage := errors.AsType[usageError](err); usage {
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+// readPassword takes the first line of the command's input.
+func (e *env) readPassword() (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(e.in, 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	line = strings.TrimRight(line, "\r\n")
+	if line == "" {
+		return "", errors.New("the password is empty: give one on the first line of standard input")
+	}
+	return line, nil
+}
+
+// printJSON writes one object on one line.
+func (e *env) printJSON(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(e.out, "%s\n", b)
+	return err
+}
