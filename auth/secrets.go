@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
 	"unicode/utf8"
 
 	"github.com/xdg-go/stringprep"
@@ -114,12 +113,13 @@ func NewSecrets(password string) (storage.Secrets, error) {
 	return s, nil
 }
 
+// newCredential leaves the time of making to the store's clock.
 func newCredential(name, prepared string, s storage.Secrets) (storage.Credential, error) {
 	k, err := deriveKeys(prepared, s.Salt, s.Iterations)
 	if err != nil {
 		return storage.Credential{}, err
 	}
-	return storage.Credential{Name: name, StoredKey: k.stored, ServerKey: k.server, Created: time.Now()}, nil
+	return storage.Credential{Name: name, StoredKey: k.stored, ServerKey: k.server}, nil
 }
 
 // SetPassword sets the account's credential of that name: "" is its password,
