@@ -1,0 +1,178 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"posthorn/internal/message"
+	"posthorn/storage"
+)
+
+const copyBuffer = 64 << 10
+
+// Accept reads the message to its end and, when it returns an id, keeps it. The
+// errors are a Refusal, body's own, or the store's; the message is then gone
+// and body may be read half.
+func (t *Transaction) Accept(ctx context.Context, body io.Reader) (id string, err error) {
+	a := t.agent
+	if len(t.recipients) == 0 {
+		return "", refuse(554, 5, 5, 1, "No valid recipients")
+	}
+	now := a.now()
+	id = newQueueID(now)
+	stage := a.store.NewStage(ctx)
+	defer stage.Discard()
+	header, info, err := t.stage(ctx, stage, body)
+	if err != nil {
+		return "", err
+	}
+	verdict, err := a.judge(ctx, &Incoming{
+		QueueID: id, Client: t.client, Sender: t.sender, Recipients: t.recipients,
+		Header: header, Size: stage.Size(), Body: stage.Reader,
+	})
+	if err != nil {
+		return "", err
+	}
+	m := storage.Acceptance{
+		QueueID: id, Stage: stage, Prefix: t.prefix(id, now, &info, verdict.traces),
+		ReversePath: t.sender.Path.ASCII(), Submitter: t.owner.ID, Received: now,
+		Hops: t.hops, Ret: t.sender.Ret, EnvID: t.sender.EnvID,
+		EightBit: t.sender.EightBit, SMTPUTF8: t.sender.SMTPUTF8,
+	}
+	if m.Parsed, err = parse(io.MultiReader(bytes.NewReader(m.Prefix), stage.Reader())); err != nil {
+		return "", err
+	}
+	if m.Copies, err = t.storeCopies(ctx, verdict.junk); err != nil {
+		return "", err
+	}
+	if err := a.store.Accept(ctx, m); err != nil {
+		return "", err
+	}
+	t.report(&m, verdict.junk)
+	return id, nil
+}
+
+// stage reads the message through the header's filter into the stage.
+func (t *Transaction) stage(ctx context.Context, stage *storage.Stage, r io.Reader) (header []byte, info message.Info, err error) {
+	a := t.agent
+	text := newTextReader(r, a.config.BareNewlines == BareNormalise)
+	fields, body, err := readHeader(text, a.config.MaxHeaderBytes)
+	if err != nil {
+		return nil, info, err
+	}
+	header = cleanHeader(fields, a.hostname, t.client.Role == Submission)
+	info = message.Inspect(header)
+	if err := t.admitHeader(ctx, &info); err != nil {
+		return nil, info, err
+	}
+	if _, err := stage.Write(header); err != nil {
+		return nil, info, err
+	}
+	return header, info, a.copyAll(stage, body)
+}
+
+// admitHeader refuses what the header alone gives away, before the rest is read.
+func (t *Transaction) admitHeader(ctx context.Context, info *message.Info) error {
+	switch {
+	case info.Received > t.agent.config.MaxReceived:
+		return refuse(554, 5, 4, 6, "Too many hops; the message runs in circles")
+	case t.client.Role == Submission:
+		return t.admitAuthor(ctx, info)
+	case circles(info.DeliveredTo, t.copies):
+		return refuse(554, 5, 4, 6, "The message was delivered here before; it runs in circles")
+	}
+	return nil
+}
+
+// admitAuthor is the submission's rule for From: one field at most, and every
+// mailbox in it is the account's own (RFC 6409 6.1).
+func (t *Transaction) admitAuthor(ctx context.Context, info *message.Info) error {
+	if info.FromFields > 1 {
+		return refuse(550, 5, 6, 0, "The message has more than one From field")
+	}
+	authors := 0
+	for i := range info.From {
+		m := &info.From[i]
+		if m.IsGroupStart() || m.IsGroupEnd() {
+			continue
+		}
+		authors++
+		author, err := m.Address()
+		own := false
+		if err == nil {
+			if own, err = t.agent.owns(ctx, t.owner, author); err != nil {
+				return err
+			}
+		}
+		if !own || m.Broken() {
+			return refuse(550, 5, 7, 1, "The From field has an address that you may not send as")
+		}
+	}
+	if authors == 0 && info.FromFields > 0 {
+		return refuse(550, 5, 6, 0, "The From field has no address")
+	}
+	return nil
+}
+
+// copyAll is io.Copy with the agent's buffers, which are larger.
+func (a *Agent) copyAll(dst io.Writer, src io.Reader) error {
+	buf := a.buffers.Get().(*[]byte)
+	defer a.buffers.Put(buf)
+	for {
+		n, err := src.Read(*buf)
+		if n > 0 {
+			if _, err := dst.Write((*buf)[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func parse(r io.Reader) (storage.Parsed, error) {
+	p, err := message.Parse(r)
+	if err != nil {
+		return storage.Parsed{}, err
+	}
+	return storage.Parsed{
+		Version: message.ParserVersion, Header: p.Header, Envelope: p.Envelope,
+		Structure: p.Structure, Parts: p.Parts, Meta: p.Meta.Append(nil),
+	}, nil
+}
+
+func (t *Transaction) storeCopies(ctx context.Context, junk string) ([]storage.Copy, error) {
+	copies := make([]storage.Copy, 0, len(t.copies))
+	for i := range t.copies {
+		c := &t.copies[i]
+		stored := storage.Copy{Account: c.account, Prefix: t.copyPrefix(c, junk)}
+		if junk != "" {
+			boxes, err := t.agent.store.Mailboxes(ctx, c.account)
+			if err != nil {
+				return nil, err
+			}
+			for _, b := range boxes {
+				if b.SpecialUse == `\Junk` {
+					stored.Mailbox = b.ID
+				}
+			}
+		}
+		copies = append(copies, stored)
+	}
+	return copies, nil
+}
+
+func (t *Transaction) report(m *storage.Acceptance, junk string) {
+	t.agent.log.LogAttrs(context.Background(), slog.LevelInfo, "accepted",
+		slog.String("queue_id", m.QueueID), slog.String("from", t.sender.Path.String()),
+		slog.Any("client", t.client.Addr), slog.String("login", t.client.Login),
+		slog.String("with", t.with()), slog.Int64("size", m.Stage.Size()+int64(len(m.Prefix))),
+		slog.Int("copies", len(m.Copies)), slog.Int("hops", len(m.Hops)), slog.String("junk", junk))
+}

@@ -1,0 +1,58 @@
+package delivery
+
+import (
+	"fmt"
+
+	"posthorn/internal/message"
+)
+
+// What BareNewlines may say.
+const (
+	BareRefuse    = "refuse"
+	BareNormalise = "normalise"
+)
+
+// Config is the [delivery] section of the configuration.
+type Config struct {
+	// RecipientDelimiter parts user and detail ("user+detail"); "" turns
+	// details off.
+	RecipientDelimiter string `toml:"recipient_delimiter"`
+	// BareNewlines says what becomes of a message with a CR or LF that stands
+	// alone, or a NUL: "refuse" it (550 5.6.0), or "normalise" it to CRLF and
+	// drop the NULs.
+	BareNewlines string `toml:"bare_newlines"`
+	// MaxHeaderBytes bounds a message's header.
+	MaxHeaderBytes int `toml:"max_header_bytes"`
+	// MaxReceived is how many Received fields a message may have before it
+	// counts as running in circles, RFC 5321 6.3.
+	MaxReceived int `toml:"max_received"`
+}
+
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		RecipientDelimiter: "+",
+		BareNewlines:       BareRefuse,
+		MaxHeaderBytes:     message.MaxHeader - maxPrefix,
+		MaxReceived:        50,
+	}
+}
+
+// maxPrefix is room for the lines that we put above a header, so that both
+// together are within what internal/message keeps.
+const maxPrefix = 64 << 10
+
+// Validate names the first value that cannot work.
+func (c Config) Validate() error {
+	switch {
+	case len(c.RecipientDelimiter) > 1 || c.RecipientDelimiter == "@" || c.RecipientDelimiter == `"`:
+		return fmt.Errorf("recipient_delimiter is %q: give one character, such as +, or \"\" for none", c.RecipientDelimiter)
+	case c.BareNewlines != BareRefuse && c.BareNewlines != BareNormalise:
+		return fmt.Errorf("bare_newlines is %q: write %q or %q", c.BareNewlines, BareRefuse, BareNormalise)
+	case c.MaxHeaderBytes < 1<<10 || c.MaxHeaderBytes > message.MaxHeader-maxPrefix:
+		return fmt.Errorf("max_header_bytes is %d: it has to lie between 1024 and %d", c.MaxHeaderBytes, message.MaxHeader-maxPrefix)
+	case c.MaxReceived < 5 || c.MaxReceived > 1000:
+		return fmt.Errorf("max_received is %d: it has to lie between 5 and 1000", c.MaxReceived)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package smtp
+
+import (
+	"fmt"
+	"time"
+)
+
+// Config is the [smtp], the [submission] or the [lmtp] section.
+type Config struct {
+	Listen    []string `toml:"listen"`     // host:port; plain, with STARTTLS
+	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
+
+	MaxMessageBytes int64 `toml:"max_message_bytes"`
+	MaxRecipients   int   `toml:"max_recipients"` // in one transaction
+
+	MaxConnections           int `toml:"max_connections"`             // all in all
+	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // IPv6: per /64
+	// MaxErrors is how many commands a client may get wrong before the
+	// connection ends; five times as many recipients may be refused.
+	MaxErrors int `toml:"max_errors"`
+
+	// CommandTimeout bounds the wait for a whole command line, RFC 5321 4.5.3.2.7.
+	CommandTimeout time.Duration `toml:"command_timeout"`
+	// DataTimeout bounds the wait for each next block of a message.
+	DataTimeout time.Duration `toml:"data_timeout"`
+	// MinBytesPerSecond is the pace that a message has to keep after its first
+	// minute; 0: none.
+	MinBytesPerSecond int64 `toml:"min_bytes_per_second"`
+}
+
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		MaxMessageBytes:          52428800,
+		MaxRecipients:            1000,
+		MaxConnections:           1000,
+		MaxConnectionsPerAddress: 50,
+		MaxErrors:                20,
+		CommandTimeout:           5 * time.Minute,
+		DataTimeout:              5 * time.Minute,
+		MinBytesPerSecond:        100,
+	}
+}
+
+// Validate names the first value that cannot work.
+func (c Config) Validate() error {
+	switch {
+	case c.MaxMessageBytes < 64<<10:
+		// RFC 5321 4.5.3.1.7: at least 64 KiB.
+		return fmt.Errorf("max_message_bytes is %d: it has to be at least 65536", c.MaxMessageBytes)
+	case c.MaxRecipients < 100:
+		// RFC 5321 4.5.3.1.8.
+		return fmt.Errorf("max_recipients is %d: it has to be at least 100", c.MaxRecipients)
+	case c.MaxConnections < 1:
+		return fmt.Errorf("max_connections is %d: it has to be at least 1", c.MaxConnections)
+	case c.MaxConnectionsPerAddress < 1:
+		return fmt.Errorf("max_connections_per_address is %d: it has to be at least 1", c.MaxConnectionsPerAddress)
+	case c.MaxErrors < 1:
+		return fmt.Errorf("max_errors is %d: it has to be at least 1", c.MaxErrors)
+	case c.CommandTimeout < time.Second:
+		return fmt.Errorf("command_timeout is %v: write at least \"1s\"", c.CommandTimeout)
+	case c.DataTimeout < time.Second:
+		return fmt.Errorf("data_timeout is %v: write at least \"1s\"", c.DataTimeout)
+	case c.MinBytesPerSecond < 0:
+		return fmt.Errorf("min_bytes_per_second is %d: write 0 for no minimum", c.MinBytesPerSecond)
+	}
+	return nil
+}
