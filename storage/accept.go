@@ -131,9 +131,9 @@ func (t *tx) addMessages(a AccountID, id MailboxID, fresh []newRow) (Appended, e
 	var done Appended
 	var next UID
 	err = t.queryRow(`UPDATE mailboxes SET uidnext = uidnext + ?3, highestmodseq = ?4, messages = messages + ?3,
-		unseen = unseen + ?5, deleted = deleted + ?6, size = size + ?7
+		unseen = unseen + ?5, deleted = deleted + ?6, size = size + ?7, first_recent = max(first_recent, ?8)
 		WHERE id = ?1 AND account = ?2 RETURNING uidnext, uidvalidity`,
-		id, a, len(fresh), at, unseen, deleted, size).scan(&next, &done.UIDValidity)
+		id, a, len(fresh), at, unseen, deleted, size, t.s.recents.of(id)).scan(&next, &done.UIDValidity)
 	if err != nil {
 		return Appended{}, fmt.Errorf("mailbox %d: %w", id, err)
 	}

@@ -166,8 +166,11 @@ func checkCounters(t testing.TB, s *Store) {
 		"usage": `SELECT count(*) FROM accounts a WHERE (used_messages, used_bytes) <>
 			(SELECT coalesce(sum(messages), 0), coalesce(sum(size), 0) FROM mailboxes WHERE account = a.id)`,
 		"content refs": `SELECT count(*) FROM contents c WHERE refs <>
-			(SELECT count(*) FROM messages WHERE content = c.id) + (SELECT count(*) FROM expunged WHERE content = c.id) +
+			(SELECT count(*) FROM messages WHERE content = c.id) + (SELECT count(*) FROM expunged WHERE content = c.id AND flags & (1 << 30) = 0) +
 			(SELECT count(*) FROM queued WHERE content = c.id)`,
+		"retained": `SELECT count(*) FROM accounts a WHERE (retained_messages, retained_bytes) <>
+			(SELECT count(*), coalesce(sum(size), 0) FROM expunged WHERE content IS NOT NULL AND flags & (1 << 30) = 0 AND mailbox IN
+			 (SELECT id FROM mailboxes WHERE account = a.id UNION ALL SELECT id FROM deleted_mailboxes WHERE account = a.id))`,
 		"body refs":     `SELECT count(*) FROM bodies b WHERE refs <> (SELECT count(*) FROM contents WHERE body = b.id)`,
 		"lost contents": `SELECT count(*) FROM messages WHERE content NOT IN (SELECT id FROM contents)`,
 		"lost bodies":   `SELECT count(*) FROM contents WHERE body NOT IN (SELECT id FROM bodies)`,

@@ -18,8 +18,8 @@ var (
 	ErrOverQuota = errors.New("over quota") // the account's bytes or messages
 	ErrDiskFull  = errors.New("no space left on the disk")
 	ErrReadOnly  = errors.New("the disk does not take writes")
-	ErrTooMany   = errors.New("too many")  // keywords, mailboxes: a bound of the store
-	ErrNotEmpty  = errors.New("not empty") // a domain that still has accounts
+	ErrTooMany   = errors.New("too many")                  // keywords, mailboxes: a bound of the store
+	ErrNotEmpty  = errors.New("not empty")                 // a domain that still has accounts
 	ErrLocked    = errors.New("the data folder is in use") // by another process
 	ErrClosed    = errors.New("the store is closed")
 	ErrStop      = errors.New("stop") // a callback's way to end an iteration early; not returned

@@ -51,7 +51,7 @@ type Store struct {
 	sweeper *sweeper
 	indexes indexes // of the open mailboxes
 	watches watches
-	recents recents
+	recents recents // claimed \Recent marks that are not written yet
 	stages  stages
 	buffers buffers
 	epoch   atomic.Uint64 // SecretsEpoch
