@@ -78,11 +78,11 @@ func accountPasswd(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	secrets, err := auth.NewSecrets(password)
-	if err != nil {
+	// App passwords stay: only the account's own changes.
+	if err := auth.New(e.store, auth.Options{}).SetPassword(ctx, account.ID, "", password); err != nil {
 		return fmt.Errorf("%s: %w", account.Address, err)
 	}
-	return e.store.SetSecrets(ctx, account.ID, secrets)
+	return nil
 }
 
 func accountRemove(ctx context.Context, e *env) error {

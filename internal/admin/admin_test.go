@@ -1,0 +1,238 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"posthorn/auth"
+	"posthorn/storage"
+)
+
+// shell runs commands on a data folder as an operator would.
+type shell struct {
+	t   *testing.T
+	dir string
+}
+
+func (s shell) run(input string, args ...string) (exit int, out, errOut string) {
+	s.t.Helper()
+	in, err := os.CreateTemp(s.t.TempDir(), "in")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := in.WriteString(input); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		s.t.Fatal(err)
+	}
+	var o, e bytes.Buffer
+	exit = Run(s.t.Context(), s.dir, args, in, &o, &e)
+	return exit, o.String(), e.String()
+}
+
+// ok runs a command that must succeed and returns what it printed.
+func (s shell) ok(input string, args ...string) string {
+	s.t.Helper()
+	exit, out, errOut := s.run(input, args...)
+	if exit != ExitDone || errOut != "" {
+		s.t.Fatalf("%v: exit %d, stderr %q", args, exit, errOut)
+	}
+	return out
+}
+
+// fails runs a command that must fail with the status, in one line with words.
+func (s shell) fails(exit int, words string, input string, args ...string) {
+	s.t.Helper()
+	got, out, errOut := s.run(input, args...)
+	if got != exit || out != "" || !strings.Contains(errOut, words) {
+		s.t.Errorf("%v: exit %d, stdout %q, stderr %q; want exit %d with %q", args, got, out, errOut, exit, words)
+	}
+	if !strings.HasPrefix(errOut, "posthorn: ") {
+		s.t.Errorf("%v: stderr %q does not begin with posthorn:", args, errOut)
+	}
+}
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// serve opens the store and its control socket, as a running server does.
+func serve(t *testing.T, dir string) *storage.Store {
+	t.Helper()
+	store, err := storage.Open(dir, storage.Options{Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	control, err := ListenControl(dir, store, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go control.Serve(context.Background())
+	t.Cleanup(func() {
+		control.Close()
+		store.Close()
+	})
+	return store
+}
+
+// The same commands, with and without a server.
+func TestCommandsWithAndWithoutAServer(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		name := map[bool]string{false: "alone", true: "through the server"}[running]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// A deep folder: longer than the path of a socket may be.
+			dir := filepath.Join(t.TempDir(), strings.Repeat("deep", 30))
+			if running {
+				serve(t, dir)
+			}
+			lifeOfAnAccount(t, shell{t, dir})
+		})
+	}
+}
+
+func lifeOfAnAccount(t *testing.T, s shell) {
+	s.fails(ExitFailed, "posthorn domain add example.org", "secret\n", "account", "add", "al@example.org", "--password-stdin")
+	s.ok("", "domain", "add", "Example.ORG")
+	s.fails(ExitFailed, "served already", "", "domain", "add", "example.org")
+	s.ok("secret\n", "account", "--password-stdin", "add", "Al@Example.org")
+	s.fails(ExitFailed, "the account exists", "secret\n", "account", "add", "al@example.org", "--password-stdin")
+	s.fails(ExitFailed, "password is empty", "\n", "account", "passwd", "al@example.org", "--password-stdin")
+	s.ok("other\n", "account", "passwd", "al@example.org", "--password-stdin")
+	s.fails(ExitFailed, "no such account", "x\n", "account", "passwd", "bo@example.org", "--password-stdin")
+	s.fails(ExitFailed, "--password-stdin", "x\n", "account", "passwd", "al@example.org")
+
+	if out := s.ok("", "account", "list"); !strings.Contains(out, "al@example.org") {
+		t.Errorf("account list: %q", out)
+	}
+	var line accountLine
+	if err := json.Unmarshal([]byte(s.ok("", "account", "list", "--json")), &line); err != nil || line.Address != "al@example.org" {
+		t.Errorf("account list --json: %+v, %v", line, err)
+	}
+	s.ok("", "alias", "add", "info@example.org", "al@example.org", "X@elsewhere.example")
+	s.ok("", "alias", "add", "@example.org", "al@example.org")
+	if out := s.ok("", "alias", "list", "--json"); !strings.Contains(out, `{"address":"info@example.org","targets":["X@elsewhere.example","al@example.org"]}`) {
+		t.Errorf("alias list: %q", out)
+	}
+	s.fails(ExitFailed, "not served here", "", "alias", "add", "a@b.example", "al@example.org")
+	s.ok("", "alias", "remove", "info@example.org")
+	s.fails(ExitFailed, "no such alias", "", "alias", "remove", "info@example.org")
+
+	s.fails(ExitFailed, "has accounts", "", "domain", "remove", "example.org")
+	s.ok("", "account", "remove", "al@example.org")
+	s.ok("", "alias", "remove", "@example.org")
+	s.ok("", "domain", "remove", "example.org")
+	if out := s.ok("", "queue", "list", "--json"); out != "" {
+		t.Errorf("queue list: %q", out)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	s := shell{t, t.TempDir()}
+	s.fails(ExitUsage, "unknown command", "", "frobnicate")
+	s.fails(ExitUsage, "needs one of add, list, passwd, remove", "", "account", "ad")
+	s.fails(ExitUsage, "usage: posthorn account add ADDRESS", "", "account", "add")
+	s.fails(ExitUsage, `unexpected argument "b"`, "", "domain", "add", "a.example", "b")
+	s.fails(ExitUsage, "no --json", "", "domain", "add", "a.example", "--json")
+	s.fails(ExitUsage, "takes no password", "", "domain", "add", "a.example", "--password-stdin")
+	s.fails(ExitUsage, "-frob", "", "account", "list", "-frob")
+	s.fails(ExitUsage, "write it as name@example.org", "x\n", "account", "add", "nobody", "--password-stdin")
+	if entries, _ := os.ReadDir(s.dir); len(entries) != 0 && entries[0].Name() != "posthorn.db" {
+		t.Logf("the folder has %v", entries)
+	}
+}
+
+func TestPasswordSetThroughTheServerCountsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	store := serve(t, dir)
+	s := shell{t, dir}
+	s.ok("", "domain", "add", "example.org")
+	s.ok("first\n", "account", "add", "al@example.org", "--password-stdin")
+	a := auth.New(store, auth.Options{Logger: quiet()})
+	c := auth.Client{PlaintextOK: true}
+	if _, err := a.Login(t.Context(), c, "al@example.org", "first"); err != nil {
+		t.Fatal(err)
+	}
+	s.ok("second\n", "account", "passwd", "al@example.org", "--password-stdin")
+	if _, err := a.Login(t.Context(), c, "al@example.org", "first"); err == nil {
+		t.Error("the old password still works")
+	}
+	if _, err := a.Login(t.Context(), c, "al@example.org", "second"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestControlSocketIsPrivateAndSurvivesJunk(t *testing.T) {
+	dir := t.TempDir()
+	serve(t, dir)
+	path := filepath.Join(dir, socketName)
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	for _, junk := range []string{"", "\x00\xff", `{"args":["frob"]}`, `{"args":[]}`, `{"args":"account"}`, strings.Repeat("[", 2<<20)} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, junk)
+		conn.(*net.UnixConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+	shell{t, dir}.ok("", "domain", "list")
+}
+
+func TestProvisionNeverUndoesWhatTheOperatorDid(t *testing.T) {
+	dir := t.TempDir()
+	store := serve(t, dir)
+	s := shell{t, dir}
+	domains := []string{"example.org"}
+	accounts := []Listed{{"al@example.org", "one"}, {"bo@example.org", "two"}}
+	provision := func() {
+		t.Helper()
+		if err := Provision(t.Context(), store, domains, accounts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	provision()
+	s.ok("mine\n", "account", "passwd", "al@example.org", "--password-stdin")
+	s.ok("", "account", "remove", "bo@example.org")
+	provision()
+	a := auth.New(store, auth.Options{Logger: quiet()})
+	if _, err := a.Login(t.Context(), auth.Client{PlaintextOK: true}, "al@example.org", "mine"); err != nil {
+		t.Error("the file has overwritten a password:", err)
+	}
+	if out := s.ok("", "account", "list"); strings.Contains(out, "bo@") {
+		t.Error("a removed account came back")
+	}
+}
+
+func TestLineTakesConfigAnywhere(t *testing.T) {
+	for _, args := range [][]string{
+		{"-config", "f", "account", "list", "--json"},
+		{"account", "--config=f", "list", "--json"},
+		{"account", "list", "--json", "-config", "f"},
+	} {
+		l, err := ParseLine(args)
+		if err != nil || l.File != "f" || l.Command != "account" || strings.Join(l.Words, " ") != "account list --json" {
+			t.Errorf("%v: %+v, %v", args, l, err)
+		}
+	}
+	if l, err := ParseLine(nil); err != nil || l.Command != "serve" || l.File != "./config.toml" {
+		t.Errorf("%+v, %v", l, err)
+	}
+	for _, args := range [][]string{{"-config"}, {"serve", "now"}, {"check", "x"}, {"-v"}} {
+		if _, err := ParseLine(args); err == nil {
+			t.Errorf("%v: no error", args)
+		}
+	}
+}
