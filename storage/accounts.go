@@ -67,26 +67,15 @@ func (s *Store) CreateAccount(ctx context.Context, address string, secrets Secre
 
 // putMailbox adds one of a new account's mailboxes, subscribed.
 func (t *tx) putMailbox(a AccountID, box NewMailbox) error {
-	if box.Name == "" {
-		return fmt.Errorf("mailbox without a name: %w", ErrInvalid)
-	}
-	at, err := t.modseq(a)
+	name, err := mailboxName(box.Name)
 	if err != nil {
 		return err
 	}
-	validity, err := t.nextUIDValidity(a)
+	made, err := t.createMailbox(a, name, box.SpecialUse)
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`INSERT INTO mailboxes (account, name, uidvalidity, highestmodseq, modseq, special_use, created)
-		VALUES (?, ?, ?, ?, ?, ?, ?)`, a, box.Name, validity, at, at, box.SpecialUse, t.now())
-	if isConflict(err) {
-		return fmt.Errorf("mailbox %s: %w", box.Name, ErrExists)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = t.exec("INSERT INTO subscriptions (account, name, modseq) VALUES (?, ?, ?)", a, box.Name, at)
+	_, err = t.exec("INSERT INTO subscriptions (account, name, modseq) VALUES (?, ?, ?)", a, name, made.ModSeq)
 	return err
 }
 

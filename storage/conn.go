@@ -293,13 +293,11 @@ func (r *rows) close() error {
 // int is column i as a number; 0 for NULL.
 func (r *rows) int(i int) int64 { n, _ := r.vals[i].(int64); return n }
 
-// text is column i as text; "" for NULL.
+// string is column i as text; "" for NULL.
 func (r *rows) string(i int) string { s, _ := r.vals[i].(string); return s }
 
 // blob is column i's bytes, the caller's to keep; nil for NULL and when empty.
 func (r *rows) blob(i int) []byte { b, _ := r.vals[i].([]byte); return b }
-
-func (r *rows) null(i int) bool { return r.vals[i] == nil }
 
 // scan copies the columns to dest, in order; NULL leaves a zero.
 func (r *rows) scan(dest ...any) error {

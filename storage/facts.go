@@ -15,7 +15,7 @@ func (s *Store) Fact(ctx context.Context, name string) ([]byte, error) {
 // created from the configuration file.
 func (s *Store) SetFact(ctx context.Context, name string, value []byte) error {
 	return s.write(ctx, "set fact", func(t *tx) error {
-		_, err := t.exec("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", "fact:"+name, value)
+		_, err := t.exec("INSERT INTO meta (name, value) VALUES (?1, coalesce(?2, x'')) ON CONFLICT (name) DO UPDATE SET value = excluded.value", "fact:"+name, value)
 		return err
 	})
 }

@@ -225,6 +225,9 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 	wg.Wait()
 
 	again := openTest(t, dir, quiet())
+	if number(t, again, "SELECT count(*) FROM stages") == 0 {
+		t.Fatal("the copy has no stage: the test shows nothing")
+	}
 	checkCounters(t, again)
 	n := number(t, again, "SELECT count(*) FROM messages")
 	if n < at {
@@ -239,9 +242,6 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 		if !bytes.Contains(b, testBody(uint64(k), 100+k%3*chunkSize)) {
 			t.Errorf("message %d has other bytes", uid)
 		}
-	}
-	if number(t, again, "SELECT count(*) FROM stages") == 0 {
-		t.Fatal("the copy has no stage: the test shows nothing")
 	}
 	sweepAll(t, again)
 	if n := number(t, again, "SELECT (SELECT count(*) FROM stages)"); n != 0 {
