@@ -33,9 +33,9 @@ type slot struct {
 // indexBudget bounds the indexes' bytes together; those in use may exceed it.
 const indexBudget = 32 << 20
 
-// publish runs fn on the mailbox's index, if it is open. The writer calls it
-// after the commit, in commit order.
-func (xs *indexes) publish(id MailboxID, fn func(*index)) {
+// publish runs what one job did on the mailbox's index, if it is open. The
+// writer calls it after the commit, in commit order.
+func (xs *indexes) publish(id MailboxID, did []func(*index)) {
 	xs.mu.Lock()
 	defer xs.mu.Unlock()
 	sl := xs.slots[id]
@@ -43,11 +43,13 @@ func (xs *indexes) publish(id MailboxID, fn func(*index)) {
 		return
 	}
 	if sl.index == nil {
-		sl.pending = append(sl.pending, fn)
+		sl.pending = append(sl.pending, did...)
 		return
 	}
 	sl.index.mu.Lock()
-	fn(sl.index)
+	for _, fn := range did {
+		fn(sl.index)
+	}
 	sl.index.mu.Unlock()
 	xs.account(sl)
 	if sl.index.vanished {
@@ -152,6 +154,7 @@ func (s *Store) loadSlot(ctx context.Context, sl *slot) {
 		delete(xs.slots, sl.id)
 		return
 	}
+	x.recent = max(x.recent, s.recents.of(sl.id))
 	for _, fn := range sl.pending {
 		fn(x)
 	}

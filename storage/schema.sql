@@ -157,6 +157,9 @@ CREATE TABLE messages (
 
 -- Expunged rows, whole, until the retention window closes; then only the
 -- tombstone (mailbox, uid, modseq) stays, with content NULL, until it is pruned.
+-- With bit 30 among its flags the message was moved away: the row borrows its
+-- content (contents.refs, retained_* and undelete leave it out) so that a view
+-- that lags can still read it.
 CREATE TABLE expunged (
   mailbox  INTEGER NOT NULL,
   uid      INTEGER NOT NULL,

@@ -33,7 +33,7 @@ type stamp struct {
 
 type publication struct {
 	mailbox MailboxID
-	apply   func(*index)
+	apply   []func(*index)
 }
 
 // nudge names watchers: a mailbox's, an account's (mailbox 0), or the queue's
@@ -66,8 +66,17 @@ func (t *tx) modseq(a AccountID) (ModSeq, error) {
 // publish has fn run on the mailbox's shared index, if somebody has it open,
 // after the commit and before the nudges, in the order of the calls; never if
 // the job is rolled back.
+//
+// What a job does to an index shows at once: a reader that saw half of it
+// would hold the job's stamp for told.
 func (t *tx) publish(id MailboxID, fn func(*index)) {
-	t.pubs = append(t.pubs, publication{id, fn})
+	for i := range t.pubs {
+		if t.pubs[i].mailbox == id {
+			t.pubs[i].apply = append(t.pubs[i].apply, fn)
+			return
+		}
+	}
+	t.pubs = append(t.pubs, publication{id, []func(*index){fn}})
 }
 
 func (t *tx) nudgeMailbox(a AccountID, id MailboxID) { t.nudge(nudge{a, id}) }
