@@ -27,9 +27,6 @@ func (c *conn) auth(argument string) {
 	case s.client.Account != 0:
 		c.wrong(replySequence("You are authenticated already"))
 		return
-	case s.tx != nil:
-		c.wrong(replySequence("AUTH cannot stand within a transaction"))
-		return
 	case mechanism == "":
 		c.wrong(replyArguments("AUTH takes a mechanism"))
 		return

@@ -131,6 +131,26 @@ func (w *world) listen(s *Server, implicitTLS bool) string {
 	return ln.Addr().String()
 }
 
+// deliver puts a message into an account's INBOX.
+func (w *world) deliver(to, text string) {
+	w.t.Helper()
+	ctx := context.Background()
+	path, err := address.Parse(to)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	tx, err := w.agent.AdmitSender(ctx, delivery.Client{}, delivery.Sender{})
+	if err == nil {
+		err = tx.Admit(ctx, delivery.Recipient{Path: path})
+	}
+	if err == nil {
+		_, err = tx.Accept(ctx, strings.NewReader(text))
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // inbox is every message of the account's INBOX, whole.
 func (w *world) inbox(name string) []string {
 	w.t.Helper()
