@@ -165,9 +165,10 @@ func checkCounters(t testing.TB, s *Store) {
 		"uidnext": `SELECT count(*) FROM mailboxes b WHERE uidnext <= (SELECT max(uid) FROM messages WHERE mailbox = b.id)`,
 		"usage": `SELECT count(*) FROM accounts a WHERE (used_messages, used_bytes) <>
 			(SELECT coalesce(sum(messages), 0), coalesce(sum(size), 0) FROM mailboxes WHERE account = a.id)`,
-		"content refs": `SELECT count(*) FROM contents c WHERE refs <>
-			(SELECT count(*) FROM messages WHERE content = c.id) + (SELECT count(*) FROM expunged WHERE content = c.id AND flags & (1 << 30) = 0) +
-			(SELECT count(*) FROM queued WHERE content = c.id)`,
+		"content refs": `WITH used AS (SELECT content, count(*) AS n FROM (SELECT content FROM messages
+			UNION ALL SELECT content FROM expunged WHERE content IS NOT NULL AND flags & (1 << 30) = 0
+			UNION ALL SELECT content FROM queued) GROUP BY content)
+			SELECT count(*) FROM contents LEFT JOIN used ON used.content = id WHERE refs <> coalesce(n, 0)`,
 		"retained": `SELECT count(*) FROM accounts a WHERE (retained_messages, retained_bytes) <>
 			(SELECT count(*), coalesce(sum(size), 0) FROM expunged WHERE content IS NOT NULL AND flags & (1 << 30) = 0 AND mailbox IN
 			 (SELECT id FROM mailboxes WHERE account = a.id UNION ALL SELECT id FROM deleted_mailboxes WHERE account = a.id))`,

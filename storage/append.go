@@ -1,9 +1,12 @@
 package storage
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Append adds all messages or none (RFC 3502), in their order. ErrOverQuota,
-// ErrNotFound, ErrTooMany, ErrInvalid (a keyword's name).
+// ErrNotFound, ErrTooMany, ErrInvalid (a keyword's name, a UIDL).
 func (s *Store) Append(ctx context.Context, a AccountID, id MailboxID, msgs []NewMessage) (Appended, error) {
 	var done Appended
 	err := s.write(ctx, "append", func(t *tx) error {
@@ -17,6 +20,9 @@ func (s *Store) Append(ctx context.Context, a AccountID, id MailboxID, msgs []Ne
 			n := &fresh[i]
 			*n = newRow{size: m.Stage.size, flags: m.Flags, received: seconds(m.Received, t.at), uidl: m.UIDL}
 			size += n.size
+			if m.UIDL != "" && !validUIDL(m.UIDL) {
+				return fmt.Errorf("unique-id %q: %w", m.UIDL, ErrInvalid)
+			}
 		}
 		if err := t.useQuota(a, size, int64(len(msgs))); err != nil {
 			return err

@@ -24,7 +24,6 @@ type slot struct {
 	index   *index         // nil while it is loading
 	pending []func(*index) // published while it was loading
 	ready   chan struct{}  // closed when loading ended
-	err     error          // why it failed
 	bytes   int64
 	users   int
 	place   *list.Element
@@ -80,17 +79,15 @@ func (s *Store) openIndex(ctx context.Context, a AccountID, id MailboxID) (*inde
 		sl := xs.slots[id]
 		switch {
 		case sl == nil:
-			sl = &slot{id: id, ready: make(chan struct{})}
+			sl = &slot{id: id, ready: make(chan struct{}), users: 1}
 			if xs.slots == nil {
 				xs.slots = map[MailboxID]*slot{}
 			}
 			xs.slots[id] = sl
 			xs.mu.Unlock()
-			s.loadSlot(ctx, sl)
-			if sl.err != nil {
-				return nil, nil, sl.err
+			if err := s.loadSlot(ctx, sl); err != nil {
+				return nil, nil, err
 			}
-			continue // to find it, and to count its user, under the lock
 		case sl.index == nil:
 			xs.mu.Unlock()
 			select {
@@ -99,15 +96,15 @@ func (s *Store) openIndex(ctx context.Context, a AccountID, id MailboxID) (*inde
 				return nil, nil, ctx.Err()
 			}
 			continue // if it failed for its reader's sake, load it for ours
+		default:
+			sl.users++
+			xs.lru.MoveToFront(sl.place)
+			xs.mu.Unlock()
 		}
 		if sl.index.account != a {
-			xs.mu.Unlock()
+			xs.release(sl)
 			return nil, nil, fmt.Errorf("mailbox %d: %w", id, ErrNotFound)
 		}
-		sl.users++
-		xs.lru.MoveToFront(sl.place)
-		xs.evict(&s.watches, indexBudget)
-		xs.mu.Unlock()
 		return sl.index, func() { xs.release(sl) }, nil
 	}
 }
@@ -138,35 +135,35 @@ func (xs *indexes) evict(ws *watches, budget int64) {
 // whose publication came before the slot was there is in the rows; one that
 // came later is pending, and those of them that the rows hold already are
 // known by their stamp.
-func (s *Store) loadSlot(ctx context.Context, sl *slot) {
+func (s *Store) loadSlot(ctx context.Context, sl *slot) error {
 	xs := &s.indexes
 	var x *index
-	err := s.read(ctx, "open the mailbox", func(r *reader) error {
-		var err error
+	err := s.read(ctx, "open the mailbox", func(r *reader) (err error) {
 		x, err = r.loadIndex(sl.id)
 		return err
 	})
 	xs.mu.Lock()
 	defer xs.mu.Unlock()
 	defer close(sl.ready)
-	if err != nil {
-		sl.err = err
-		delete(xs.slots, sl.id)
-		return
-	}
-	x.recent = max(x.recent, s.recents.of(sl.id))
-	for _, fn := range sl.pending {
-		fn(x)
+	if err == nil {
+		x.recent = max(x.recent, s.recents.of(sl.id))
+		for _, fn := range sl.pending {
+			fn(x)
+		}
+		if x.vanished {
+			err = fmt.Errorf("mailbox %d: %w", sl.id, ErrNotFound)
+		}
 	}
 	sl.pending = nil
-	if x.vanished {
-		sl.err = fmt.Errorf("mailbox %d: %w", sl.id, ErrNotFound)
+	if err != nil {
 		delete(xs.slots, sl.id)
-		return
+		return err
 	}
 	sl.index = x
 	sl.place = xs.lru.PushFront(sl)
 	xs.account(sl)
+	xs.evict(&s.watches, indexBudget)
+	return nil
 }
 
 // loadIndex reads a mailbox's rows. ErrNotFound.

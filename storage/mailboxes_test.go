@@ -24,12 +24,12 @@ func names(t testing.TB, s *Store, a AccountID) []string {
 
 func TestMailboxNamesHaveOneForm(t *testing.T) {
 	for given, want := range map[string]string{
-		"inbox":           "INBOX",
-		"InBoX/Sub":       "INBOX/Sub",
-		"a/inbox":         "a/inbox",
-		"inboxes":         "inboxes",
-		"Entwu\u0308rfe":  "Entw\u00fcrfe",
-		"台北/日本語":          "台北/日本語",
+		"inbox":            "INBOX",
+		"InBoX/Sub":        "INBOX/Sub",
+		"a/inbox":          "a/inbox",
+		"inboxes":          "inboxes",
+		"Entwu\u0308rfe":   "Entw\u00fcrfe",
+		"台北/日本語":           "台北/日本語",
 		"with * and %, \"": "with * and %, \"",
 	} {
 		if got, err := mailboxName(given); err != nil || got != want {

@@ -96,7 +96,11 @@ func (s *Store) Messages(ctx context.Context, a AccountID, id MailboxID, uids []
 	}
 	defer done()
 	start := len(dst)
-	dst, lost := x.messages(uids, dst)
+	dst = slices.Grow(dst, len(uids))
+	var lost []UID
+	for block := range slices.Chunk(uids, 4096) { // a publication waits for no more
+		dst, lost = x.messages(block, dst, lost)
+	}
 	if len(lost) == 0 {
 		return dst, nil
 	}
@@ -147,11 +151,10 @@ func compareUIDs(a, b UID) int {
 	return 0
 }
 
-// messages appends the named messages to dst and returns those that are not there.
-func (x *index) messages(uids []UID, dst []Message) (_ []Message, lost []UID) {
+// messages appends the named messages to dst, and those that are not there to lost.
+func (x *index) messages(uids []UID, dst []Message, lost []UID) ([]Message, []UID) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	dst = slices.Grow(dst, len(uids))
 	at := 0
 	for _, uid := range uids {
 		i, known := x.findFrom(uid, at)
@@ -245,7 +248,7 @@ func (x *index) keepUIDLs(found map[UID]string) {
 }
 
 // derivedUIDL is a message's own UIDL: eight hexadecimal digits of UIDVALIDITY,
-// a dash, eight of the UID. sqlUIDL is the same in SQL.
+// a dash, eight of the UID.
 func derivedUIDL(uidvalidity uint32, uid UID) string {
 	b := make([]byte, 0, 17)
 	b = appendHex(b, uidvalidity)
@@ -253,7 +256,21 @@ func derivedUIDL(uidvalidity uint32, uid UID) string {
 	return string(appendHex(b, uint32(uid)))
 }
 
-const sqlUIDL = "printf('%08x-%08x', ?, uid)" // of UIDVALIDITY
+// validUIDL is RFC 1939 7: 1 to 70 characters from 0x21 to 0x7E.
+func validUIDL(uidl string) bool {
+	if uidl == "" || len(uidl) > 70 {
+		return false
+	}
+	for i := range len(uidl) {
+		if uidl[i] < 0x21 || uidl[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// sqlUIDL is derivedUIDL in SQL; its parameter is the UIDVALIDITY.
+const sqlUIDL = "printf('%08x-%08x', ?, uid)"
 
 func appendHex(b []byte, n uint32) []byte {
 	digits := strconv.AppendUint(nil, uint64(n), 16)
