@@ -208,3 +208,13 @@ func TestFlagsKeepGoImapsConstants(t *testing.T) {
 		}
 	}
 }
+
+func TestTryTextTakesAWholeMatchOnly(t *testing.T) {
+	r := NewReader(strings.NewReader("a x (Lazy)y\r\n"), Limits{}, Hooks{})
+	if _, _, err := r.ReadCommand(); err != nil {
+		t.Fatal(err)
+	}
+	if r.TryText(" (LAZ)") || r.TryText(" (LAZY)YZ") || !r.TryText(" (LAZY)") || r.Peek() != 'y' {
+		t.Errorf("stands at %q", r.Peek())
+	}
+}

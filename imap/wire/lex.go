@@ -179,6 +179,16 @@ func (r *Reader) TryKeyword(word string) bool {
 	return true
 }
 
+// TryText takes text, which is in upper case, if the line goes on with it in
+// any case. It is for what cannot be told apart one octet at a time.
+func (r *Reader) TryText(text string) bool {
+	if r.ready() != nil || r.eol-r.pos < len(text) || !equalFold(r.buf[r.pos:r.pos+len(text)], text) {
+		return false
+	}
+	r.pos += len(text)
+	return true
+}
+
 // Name reads the name of a FETCH item in upper case. Unlike an atom it ends
 // before "[" and "<", which begin a section and a partial.
 func (r *Reader) Name() ([]byte, error) {
