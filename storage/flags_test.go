@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 )
 
@@ -182,6 +183,52 @@ func TestKeywordsAreCaseInsensitiveAndReclaimed(t *testing.T) {
 	}
 	if m := rowsOf(t, s, id)[0]; m.Keywords != 1|1<<5 {
 		t.Errorf("keywords %x", m.Keywords)
+	}
+	checkIndex(t, s, a, id)
+}
+
+func TestFailedCommitLeavesTheIndexAlone(t *testing.T) {
+	o := quiet()
+	var broken atomic.Bool
+	o.Fault = func(step string) error {
+		if step == "commit" && broken.Load() {
+			return errors.New("broken")
+		}
+		return nil
+	}
+	s := openTest(t, t.TempDir(), o)
+	ctx := context.Background()
+	a := testAccount(t, s, "alice@example.org").ID
+	id, to := inbox(t, s, a), box(t, s, a, "Archive")
+	uids := add(t, s, a, id, 5, 0)
+	w := s.WatchMailbox(a, id)
+	defer w.Close()
+	checkIndex(t, s, a, id)
+	checkIndex(t, s, a, to)
+	broken.Store(true)
+	_, storeErr := s.ChangeFlags(ctx, a, id, uids, FlagChange{Op: FlagsAdd, Flags: Seen, Keywords: []string{"new"}})
+	_, expungeErr := s.Expunge(ctx, a, id, uids[:2], false)
+	_, moveErr := s.MoveMessages(ctx, a, id, uids[2:], to)
+	deleteErr := s.DeleteMailbox(ctx, a, to)
+	broken.Store(false)
+	for _, err := range []error{storeErr, expungeErr, moveErr, deleteErr} {
+		if err == nil {
+			t.Error("no error from a failed commit")
+		}
+	}
+	select {
+	case <-w.C:
+		t.Error("a failed commit nudges")
+	default:
+	}
+	checkIndex(t, s, a, id)
+	checkIndex(t, s, a, to)
+	checkCounters(t, s)
+	if n := len(rowsOf(t, s, id)); n != 5 {
+		t.Errorf("%d messages", n)
+	}
+	if _, err := s.ChangeFlags(ctx, a, id, uids, FlagChange{Op: FlagsAdd, Flags: Seen}); err != nil {
+		t.Errorf("after the fault: %v", err)
 	}
 	checkIndex(t, s, a, id)
 }

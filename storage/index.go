@@ -224,9 +224,6 @@ func (x *index) setKeywords(list []string, at ModSeq) {
 	x.listed = at
 }
 
-// touch notes a stamp of the mailbox that changed no message.
-func (x *index) touch(at ModSeq) { x.news(at) }
-
 // gone marks the mailbox as deleted.
 func (x *index) gone() {
 	x.vanished = true

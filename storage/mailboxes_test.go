@@ -335,3 +335,24 @@ func TestMailboxesOfManyMessagesCountRecent(t *testing.T) {
 		}
 	}
 }
+
+func FuzzMailboxName(f *testing.F) {
+	for _, seed := range []string{"inbox/a", "a/b", "Entwu\u0308rfe", "\u1100\u1161", "a//b", "\x00", "\u212b/x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		normal, err := mailboxName(name)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again, err := mailboxName(normal); err != nil || again != normal {
+			t.Fatalf("%q became %q, and then %q, %v", name, normal, again, err)
+		}
+		if len(normal) > maxNameLength || len(parentsOf(normal)) >= maxNameDepth {
+			t.Fatalf("%q is out of bounds", normal)
+		}
+	})
+}
