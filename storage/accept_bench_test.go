@@ -1,3 +1,5 @@
+//go:build unix
+
 package storage
 
 import (
@@ -65,4 +67,67 @@ func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkStage writes bodies of 25 MiB through the chunks on the disk.
+func BenchmarkStage(b *testing.B) {
+	s := openTest(b, b.TempDir(), quiet())
+	a := testAccount(b, s, "a@example.org").ID
+	body := testBody(1, 25<<20)
+	b.SetBytes(int64(len(body)))
+	for i := 0; b.Loop(); i++ {
+		copy(body, fmt.Sprintf("%20d", i))
+		g := s.NewStage(context.Background())
+		for rest := body; len(rest) > 0; rest = rest[min(len(rest), 32<<10):] {
+			_, _ = g.Write(rest[:min(len(rest), 32<<10)])
+		}
+		err := s.Accept(context.Background(), Acceptance{QueueID: testQueueID(), Stage: g, Copies: []Copy{{Account: a}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		g.Discard()
+	}
+}
+
+// BenchmarkContents reads a column of every message of a mailbox, a few
+// hundred at a time.
+func BenchmarkContents(b *testing.B) {
+	s := openTest(b, b.TempDir(), quiet())
+	a := testAccount(b, s, "a@example.org").ID
+	const n = 20000
+	var uids []UID
+	parsed := Parsed{Header: testBody(3, 2000), Envelope: testBody(4, 400), Structure: testBody(5, 300), Parts: testBody(6, 60), Meta: testBody(7, 120)}
+	for i := 0; i < n; i += 500 {
+		var msgs []NewMessage
+		for j := range 500 {
+			g := s.NewStage(context.Background())
+			fmt.Fprint(g, "body ", i+j)
+			msgs = append(msgs, NewMessage{Stage: g, Parsed: parsed})
+			uids = append(uids, UID(i+j+1))
+		}
+		if _, err := s.Append(context.Background(), a, inbox(b, s, a), msgs); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		want Want
+	}{{"envelope", WantEnvelope}, {"header", WantHeader}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				seen := 0
+				for i := 0; i < n; i += 250 {
+					err := s.Contents(context.Background(), a, inbox(b, s, a), uids[i:i+250], c.want, func(*Content) error { seen++; return nil })
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				if seen != n {
+					b.Fatal(seen)
+				}
+			}
+			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
 }

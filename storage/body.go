@@ -23,6 +23,10 @@ func (c *conn) chunk(id BodyID, seq int64) ([]byte, error) {
 	var codec int
 	var data []byte
 	err := c.queryRow("SELECT codec, data FROM chunks WHERE id = ?", chunkID(id, seq)).scan(&codec, &data)
+	if errors.Is(err, ErrNotFound) {
+		// Not ErrNotFound: the message is there, its bytes are damaged.
+		return nil, fmt.Errorf("chunk %d of body %d is missing", seq, id)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("chunk %d of body %d: %w", seq, id, err)
 	}
@@ -111,6 +115,9 @@ func (s *Store) OpenMessage(ctx context.Context, a AccountID, id MailboxID, uid 
 		err = r.queryRow(`SELECT c.body, c.size - c.prefix_len,
 			CASE WHEN c.prefix_len > 0 THEN (SELECT substr(data, 1, c.prefix_len) FROM headers WHERE content = c.id) END
 			FROM contents c WHERE c.id = ?`, content).scan(&m.body, &m.size, &prefix)
+		if errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("content %d is missing", content)
+		}
 		if err != nil {
 			return err
 		}

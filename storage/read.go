@@ -49,6 +49,7 @@ type pool struct {
 	open  func() (*conn, error)
 	slots chan struct{} // a token for each connection in use
 
+	all    sync.Mutex // held to take every slot
 	mu     sync.Mutex
 	idle   []*conn
 	bad    map[*conn]bool
@@ -120,9 +121,8 @@ func (p *pool) close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	for range cap(p.slots) {
-		p.slots <- struct{}{}
-	}
+	p.pause()
+	defer p.resume()
 	var first error
 	for _, c := range p.idle {
 		if err := c.close(); err != nil && first == nil {
@@ -130,8 +130,20 @@ func (p *pool) close() error {
 		}
 	}
 	p.idle = nil
+	return first
+}
+
+// pause waits for the reads under way and lets no new one begin until resume.
+func (p *pool) pause() {
+	p.all.Lock()
+	for range cap(p.slots) {
+		p.slots <- struct{}{}
+	}
+}
+
+func (p *pool) resume() {
 	for range cap(p.slots) {
 		<-p.slots
 	}
-	return first
+	p.all.Unlock()
 }

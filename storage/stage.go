@@ -211,6 +211,13 @@ type stages struct {
 	live map[BodyID]struct{}
 }
 
+// load finds where the numbers of stored and staged bodies go on.
+func (x *stages) load(c *conn) error {
+	x.live = map[BodyID]struct{}{}
+	return c.queryRow(`SELECT max(coalesce((SELECT max(id) FROM bodies), 0),
+		coalesce((SELECT max(body) FROM stages), 0))`).scan(&x.last)
+}
+
 // next is an id that no body has, nor had since the store was opened.
 func (x *stages) next() BodyID {
 	x.mu.Lock()

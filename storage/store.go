@@ -90,13 +90,6 @@ func Open(dir string, o Options) (*Store, error) {
 		s.lock.Close()
 		return nil, err
 	}
-	err = c.queryRow("SELECT max(coalesce((SELECT max(id) FROM bodies), 0), coalesce((SELECT max(body) FROM stages), 0))").scan(&s.stages.last)
-	if err != nil {
-		c.close()
-		s.lock.Close()
-		return nil, s.unusable(err)
-	}
-	s.stages.live = map[BodyID]struct{}{}
 	s.readers = newPool(func() (*conn, error) { return openConn(s.dsn(), readerPragmas()) })
 	s.writer = newWriter(s, c)
 	s.sweeper = newSweeper(s)
@@ -201,7 +194,12 @@ func (s *Store) openDatabase() (*conn, error) {
 	if err != nil {
 		return nil, s.unusable(err)
 	}
-	if err := s.prepareDatabase(c, used); err != nil {
+	if err = s.prepareDatabase(c, used); err == nil {
+		if err = s.stages.load(c); err != nil {
+			err = s.unusable(err)
+		}
+	}
+	if err != nil {
 		c.close()
 		return nil, err
 	}
@@ -257,9 +255,13 @@ func (s *Store) prepareDatabase(c *conn, used bool) error {
 	if _, err := os.Stat(s.path(markerName)); err == nil {
 		return nil
 	}
-	// The database reaches the disk before the marker that vouches for it.
+	// The database and its name reach the disk before the marker that vouches
+	// for it.
 	if err := c.script("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 		return s.unusable(err)
+	}
+	if err := syncFolder(s.dir); err != nil {
+		return refuse("the data folder cannot be written", s.dir, "check the disk", err)
 	}
 	return s.writeMarker(c)
 }
@@ -293,6 +295,27 @@ func (s *Store) check(c *conn) error {
 		return refuse("the database is cut short", path,
 			fmt.Sprintf("it should have %d octets and has %d; restore it from a backup", pages*4096, info.Size()), nil)
 	}
+	return s.checkTables(c)
+}
+
+// checkTables looks through the small tables that everything hangs on; a look
+// at all mail would take too long here.
+func (s *Store) checkTables(c *conn) error {
+	for _, table := range []string{"meta", "domains", "accounts", "mailboxes"} {
+		var has bool
+		err := c.queryRow("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?)", table).scan(&has)
+		found := "ok"
+		if err == nil && has {
+			err = c.queryRow("PRAGMA quick_check(" + table + ")").scan(&found)
+		}
+		if err != nil {
+			return s.unusable(err)
+		}
+		if found != "ok" {
+			return refuse("the database is damaged", s.path(databaseName),
+				"its table "+table+" is broken; restore it from a backup and keep the damaged file, much of it may be recoverable", nil)
+		}
+	}
 	return nil
 }
 
@@ -319,15 +342,6 @@ func writeSynced(path, text string) error {
 	}
 	_, err = f.WriteString(text)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// syncFolder puts the folder's own entries on the disk.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // randomHex is n random bytes in hex.

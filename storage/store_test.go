@@ -1,13 +1,16 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // quiet are options for tests.
@@ -102,6 +105,74 @@ func TestVanishedDatabaseIsRefused(t *testing.T) {
 	refused(t, dir, "damaged", path, "backup")
 	put(whole)
 	openTest(t, dir, quiet())
+}
+
+func TestBrokenTableIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	testAccount(t, s, "a@example.org")
+	page := number(t, s, "SELECT rootpage FROM sqlite_master WHERE name = 'mailboxes'")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, databaseName), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, 4096), (page-1)*4096)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, dir, "damaged", "backup")
+}
+
+func TestForeignDatabaseIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	c, err := openConn((&Store{dir: dir}).dsn(), nil)
+	if err == nil {
+		err = errors.Join(c.script("CREATE TABLE theirs (x)"), c.close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, dir, "another program's", "data_dir")
+}
+
+func TestReadersCannotLetTheLogGrow(t *testing.T) {
+	s := openTest(t, t.TempDir(), quiet())
+	const bound = 4 << 20 // less than a checkpoint leaves, so that the writer always steps in
+	s.writer.logBound = bound
+	alice := testAccount(t, s, "alice@example.org")
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for range 4 { // always one of them under way
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_ = s.read(ctx, "test", func(r *reader) error {
+					var n int
+					err := r.queryRow("SELECT count(*) FROM accounts").scan(&n)
+					time.Sleep(3 * time.Millisecond)
+					return err
+				})
+			}
+		})
+	}
+	for i := range 640 {
+		deliver(t, s, testBody(uint64(i), 40000), alice.ID)
+	}
+	stop()
+	wg.Wait()
+	info, err := os.Stat(filepath.Join(s.dir, databaseName+"-wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 64 commits of 12 pages each may come on top before the next look.
+	if info.Size() > bound+logLook*20*4096 {
+		t.Errorf("the log has %d octets", info.Size())
+	}
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,10 @@ const (
 	// comes later is not held up by more than that.
 	maxBatch     = 256
 	maxBatchTime = 20 * time.Millisecond
+
+	// The write-ahead log's size is looked at every so many commits.
+	logLook  = 64
+	logBound = 128 << 20
 )
 
 // tx is one job's view of the writer's transaction.
@@ -113,10 +118,13 @@ type writer struct {
 	quit  chan struct{} // closed: finish what waits and end
 	ended chan struct{}
 	last  atomic.Int64 // when the last batch ended, in ns, for the sweeper
+
+	commits  int
+	logBound int64 // octets
 }
 
 func newWriter(s *Store, c *conn) *writer {
-	w := &writer{s: s, conn: c, jobs: make(chan *job, maxBatch), quit: make(chan struct{}), ended: make(chan struct{})}
+	w := &writer{s: s, conn: c, jobs: make(chan *job, maxBatch), quit: make(chan struct{}), ended: make(chan struct{}), logBound: logBound}
 	go w.loop()
 	return w
 }
@@ -317,6 +325,25 @@ func (w *writer) finish(done []finished) {
 			w.s.watches.nudge(n)
 		}
 		f.done <- nil
+	}
+	w.boundLog()
+}
+
+// boundLog empties a write-ahead log that grew far beyond what a checkpoint
+// after each 1000 pages should leave: where one read or another always uses
+// its end, no checkpoint can finish, and reads have to stand back for once.
+func (w *writer) boundLog() {
+	if w.commits++; w.commits%logLook != 0 {
+		return
+	}
+	info, err := os.Stat(w.s.path(databaseName + "-wal"))
+	if err != nil || info.Size() < w.logBound {
+		return
+	}
+	w.s.readers.pause()
+	defer w.s.readers.resume()
+	if _, err := w.conn.exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		w.s.log.Warn("storage: the write-ahead log does not shrink", "octets", info.Size(), "err", err)
 	}
 }
 
