@@ -21,9 +21,16 @@ func (m *Mailbox) Broken() bool { return m.invalid }
 // AppendMailboxes reads the raw value of an address field, RFC 5322 3.4 with its
 // obsolete forms, and appends what it holds.
 func AppendMailboxes(dst []Mailbox, value []byte) []Mailbox {
+	list, _ := readMailboxes(dst, value)
+	return list
+}
+
+// readMailboxes also tells whether the list is the whole value. What stands
+// behind it, others may take for an address.
+func readMailboxes(dst []Mailbox, value []byte) (list []Mailbox, whole bool) {
 	p := addressParser{x: lexer{b: value}, list: dst, room: maxAddresses}
 	if !p.x.more(p.x.space()) {
-		return dst
+		return dst, p.x.end()
 	}
 	for p.room > 0 {
 		if more := p.address(); !more || !p.x.at(',') {
@@ -38,7 +45,7 @@ func AppendMailboxes(dst []Mailbox, value []byte) []Mailbox {
 			break
 		}
 	}
-	return p.list
+	return p.list, p.x.end()
 }
 
 type addressParser struct {

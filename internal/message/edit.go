@@ -60,6 +60,7 @@ type Info struct {
 	From         []Mailbox
 	Sender       []Mailbox
 	FromFields   int
+	FromBroken   bool // a From field holds text that is no part of its addresses
 	HasDate      bool
 	HasMessageID bool
 	EightBit     bool // some octet is not ASCII: the header needs SMTPUTF8
@@ -76,7 +77,9 @@ func Inspect(header []byte) Info {
 			in.DeliveredTo = append(in.DeliveredTo, string(bytes.TrimSpace(f.Value())))
 		case f.Is("from"):
 			in.FromFields++
-			in.From = AppendMailboxes(in.From, f.Value())
+			var whole bool
+			in.From, whole = readMailboxes(in.From, f.Value())
+			in.FromBroken = in.FromBroken || !whole
 		case f.Is("sender"):
 			in.Sender = AppendMailboxes(in.Sender, f.Value())
 		case f.Is("date"):
