@@ -13,10 +13,10 @@ import (
 // reading always comes to an end.
 func FuzzLine(f *testing.F) {
 	f.Add("NOOP\r\nA\nB\r\n", uint8(1))
-	f.Add(strings.Repeat("x", 5000)+"\r\nNOOP\r\n", uint8(100))
+	f.Add("0123456789012345678901\r\nNOOP\r\n", uint8(100))
 	f.Add("\r\r\n\x00\r\n\r\n", uint8(2))
 	f.Fuzz(func(t *testing.T, s string, piece uint8) {
-		const limit = 3000
+		const limit = 20
 		read := func(n int) (lines []string) {
 			in := newInput(&pieces{s: s, n: n}, func() error { return nil })
 			for {
@@ -43,6 +43,24 @@ func FuzzLine(f *testing.F) {
 			t.Fatalf("%q: %d lines, %d line ends", s, len(a), strings.Count(s, "\n"))
 		}
 	})
+}
+
+func TestLongLinesAreReadOrSkippedWhole(t *testing.T) {
+	const limit = 12000
+	for _, n := range []int{1, lineBuffer - 3, lineBuffer - 2, lineBuffer - 1, lineBuffer, lineBuffer + 1, 2 * lineBuffer, limit - 1, limit, limit + 1, limit + 2, 3 * limit} {
+		for _, piece := range []int{1, 100, lineBuffer, 1 << 20} {
+			text := "NOOP\r\n" + strings.Repeat("x", n) + "\r\nQUIT\r\n"
+			in := newInput(&pieces{s: text, n: piece}, func() error { return nil })
+			for _, want := range []string{"NOOP", text[6 : 6+n], "QUIT"} {
+				line, err := in.line(limit)
+				switch {
+				case len(want) > limit && errors.Is(err, errLineTooLong):
+				case err != nil || string(line) != want:
+					t.Fatalf("%d octets in pieces of %d: %d octets, %v; want %d", n, piece, len(line), err, len(want))
+				}
+			}
+		}
+	}
 }
 
 // FuzzEnvelope: what is accepted is safe to put into a reply, a trace field or a

@@ -93,6 +93,9 @@ func (t *Transaction) admitAuthor(ctx context.Context, info *message.Info) error
 	if info.FromFields > 1 {
 		return refuse(550, 5, 6, 0, "The message has more than one From field")
 	}
+	if info.FromBroken {
+		return refuse(550, 5, 7, 1, "The From field is no list of addresses")
+	}
 	authors := 0
 	for i := range info.From {
 		m := &info.From[i]

@@ -197,16 +197,12 @@ type expansion struct {
 	seen      map[string]bool // aliases that were followed
 	copies    []localCopy
 	hops      []storage.Hop
-	addresses int // looked at, all in all
+	targets   int // looked at, all in all
 }
 
 // local follows a local address. One that names nothing is a Refusal at depth 0
 // and is passed over, with a log line, among an alias's targets.
 func (e *expansion) local(ctx context.Context, to address.Address, depth int) error {
-	if e.addresses++; e.addresses > maxDestinations || depth > maxAliasDepth {
-		err := fmt.Errorf("alias %s has more than %d targets or %d levels", e.recipient.Path, maxDestinations, maxAliasDepth)
-		return &Refusal{Code: 451, Status: [3]int{4, 3, 5}, Text: "This address is not set up properly here", Cause: err}
-	}
 	d, err := e.agent.lookup(ctx, to)
 	if err != nil {
 		return err
@@ -249,20 +245,28 @@ func (e *expansion) follow(ctx context.Context, d destination, depth int) error 
 			e.agent.log.Error("an alias has a target that is no address", "alias", d.alias, "target", target)
 			continue
 		}
+		if e.targets++; e.targets > maxDestinations || depth == maxAliasDepth {
+			return e.tooMuch()
+		}
 		local, err := e.agent.isLocal(ctx, to)
 		if err != nil {
 			return err
 		}
-		if local {
-			err = e.local(ctx, to, depth+1)
-		} else if e.addresses++; e.addresses <= maxDestinations {
+		if !local {
 			e.remote(to)
+			continue
 		}
-		if err != nil {
+		if err := e.local(ctx, to, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (e *expansion) tooMuch() error {
+	r := refuse(451, 4, 3, 5, "This address is not set up properly here")
+	r.Cause = fmt.Errorf("alias %s has more than %d targets or %d levels", e.recipient.Path, maxDestinations, maxAliasDepth)
+	return r
 }
 
 // copyTo refuses for now what a full mailbox may take later (RFC 3463 4.2.2),
