@@ -1,0 +1,83 @@
+package pop3
+
+import (
+	"fmt"
+	"time"
+)
+
+// What DELE and QUIT do to a message (Config.Delete).
+const (
+	deleteExpunge = "expunge" // it is gone, and can be undeleted within the retention window
+	deleteTrash   = "trash"   // it moves to the mailbox with \Trash
+	deleteHide    = "hide"    // POP3 lists it no more; IMAP still has it
+)
+
+// Config is the [pop3] section.
+type Config struct {
+	Listen    []string `toml:"listen"`     // host:port; plain, with STLS
+	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
+
+	MaxConnections           int `toml:"max_connections"`             // all in all
+	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // trusted networks are free
+	// MaxErrors is how many commands in a row a client may get wrong before the
+	// connection ends.
+	MaxErrors int `toml:"max_errors"`
+
+	LoginTimeout time.Duration `toml:"login_timeout"` // for each command until the login
+	IdleTimeout  time.Duration `toml:"idle_timeout"`  // between commands, RFC 1939 3
+	WriteTimeout time.Duration `toml:"write_timeout"` // for a client that takes no data
+	LockWait     time.Duration `toml:"lock_wait"`     // how long a login waits for another session's end
+
+	Delete      string        `toml:"delete"`       // what DELE means: "expunge", "trash" or "hide"
+	MarkSeen    bool          `toml:"mark_seen"`    // what RETR sent is \Seen for IMAP
+	IncludeJunk bool          `toml:"include_junk"` // the maildrop is INBOX and then Junk
+	Newest      int           `toml:"newest"`       // show so many of the newest messages; 0: all
+	LoginDelay  time.Duration `toml:"login_delay"`  // between two logins, whole seconds; 0: none
+
+	// ConnectionsPerAccount is [limits] connections_per_account; main sets it.
+	ConnectionsPerAccount int `toml:"-"`
+}
+
+// DefaultConfig is what holds where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		MaxConnections:           10_000,
+		MaxConnectionsPerAddress: 200,
+		MaxErrors:                20,
+		LoginTimeout:             2 * time.Minute,
+		IdleTimeout:              10 * time.Minute,
+		WriteTimeout:             time.Minute,
+		LockWait:                 2 * time.Second,
+		Delete:                   deleteExpunge,
+		MarkSeen:                 true,
+		ConnectionsPerAccount:    100,
+	}
+}
+
+// Validate names the first value that cannot work.
+func (c Config) Validate() error {
+	switch {
+	case c.MaxConnections < 1:
+		return fmt.Errorf("max_connections is %d: it has to be at least 1", c.MaxConnections)
+	case c.MaxConnectionsPerAddress < 1:
+		return fmt.Errorf("max_connections_per_address is %d: it has to be at least 1", c.MaxConnectionsPerAddress)
+	case c.MaxErrors < 1:
+		return fmt.Errorf("max_errors is %d: it has to be at least 1", c.MaxErrors)
+	case c.LoginTimeout < time.Second:
+		return fmt.Errorf("login_timeout is %v: write at least \"1s\"", c.LoginTimeout)
+	case c.IdleTimeout < 10*time.Minute:
+		return fmt.Errorf("idle_timeout is %v: RFC 1939 asks for at least \"10m\"", c.IdleTimeout)
+	case c.WriteTimeout < time.Second:
+		return fmt.Errorf("write_timeout is %v: write at least \"1s\"", c.WriteTimeout)
+	case c.LockWait < 0 || c.LockWait > time.Minute:
+		return fmt.Errorf("lock_wait is %v: write \"0s\" to \"1m\"", c.LockWait)
+	case c.Delete != deleteExpunge && c.Delete != deleteTrash && c.Delete != deleteHide:
+		return fmt.Errorf("delete is %q: write \"expunge\", \"trash\" or \"hide\"", c.Delete)
+	case c.Newest < 0:
+		return fmt.Errorf("newest is %d: write 0 for all messages", c.Newest)
+	case c.LoginDelay < 0 || c.LoginDelay%time.Second != 0:
+		// RFC 2449 6.5: LOGIN-DELAY tells seconds.
+		return fmt.Errorf("login_delay is %v: write whole seconds such as \"60s\"", c.LoginDelay)
+	}
+	return nil
+}
