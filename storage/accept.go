@@ -12,7 +12,7 @@ import (
 // is taken. ErrInvalid: there is neither copy nor hop. Quota is not asked: who
 // was admitted at RCPT keeps the message.
 func (s *Store) Accept(ctx context.Context, m Acceptance) error {
-	return s.write(ctx, "accept", func(t *tx) error {
+	err := s.write(ctx, "accept", func(t *tx) error {
 		holders := len(m.Copies)
 		if len(m.Hops) > 0 {
 			holders++
@@ -35,6 +35,8 @@ func (s *Store) Accept(ctx context.Context, m Acceptance) error {
 		}
 		return t.enqueue(&m, content)
 	})
+	m.Stage.linked = m.Stage.linked || err == nil
+	return err
 }
 
 // deliver adds one local copy.

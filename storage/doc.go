@@ -1,5 +1,5 @@
 // Package storage keeps accounts, mailboxes, messages and the queue in one
-// SQLite database, and is the only user of database/sql.
+// SQLite database, and is the only user of SQL.
 //
 // It owns rows and invariants and holds no policy: it never looks inside a
 // message, never decides who may send or where mail goes.
@@ -20,6 +20,11 @@
 //     many messages hold it, in chunks of at most 256 KiB.
 //   - After a commit the writer publishes the mailbox's shared index and only
 //     then nudges watchers.
+//
+// A data folder holds posthorn.db with its -wal and -shm, posthorn.id (which
+// says that a database belongs there), lock (held for the process' life) and
+// snapshots (copies from before upgrades). Nothing in the process may open and
+// close the database files beside SQLite: that would drop its locks.
 //
 // All methods are safe for concurrent use. A write is not cancelled by its
 // context once it was handed to the writer: the context only bounds waiting

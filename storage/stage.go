@@ -23,6 +23,8 @@ type Stage struct {
 	body BodyID // of the written chunks; 0: there are none
 	full int64  // how many chunks are written, each of chunkSize
 	err  error  // of the first write that failed: the body is incomplete
+
+	linked bool // something refers to it, or to the same bytes stored before
 }
 
 var _ io.Writer = (*Stage)(nil)
@@ -117,7 +119,9 @@ func (g *Stage) Discard() {
 	if g.body != 0 {
 		g.s.stages.remove(g.body)
 		g.body = 0
-		g.s.sweeper.wake()
+		if !g.linked {
+			g.s.sweeper.wake()
+		}
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 
 const (
 	sweepEvery = time.Minute
-	sweepSlice = 5 * time.Millisecond // of the writer's time, and then its commit
+	sweepSlice = 2 * time.Millisecond // of the writer's time, and then its commit
 	sweepIdle  = 20 * time.Millisecond
 	sweepWait  = time.Second // how long a busy writer is waited for
 	sweepRetry = time.Minute // after an error
