@@ -20,6 +20,7 @@ var (
 	ErrReadOnly  = errors.New("the disk does not take writes")
 	ErrTooMany   = errors.New("too many")                  // keywords, mailboxes: a bound of the store
 	ErrNotEmpty  = errors.New("not empty")                 // a domain that still has accounts
+	ErrExpunged  = errors.New("expunged")                  // a message that was to be replaced
 	ErrLocked    = errors.New("the data folder is in use") // by another process
 	ErrClosed    = errors.New("the store is closed")
 	ErrStop      = errors.New("stop") // a callback's way to end an iteration early; not returned
