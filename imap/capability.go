@@ -87,7 +87,13 @@ func (s *session) readID() error {
 		return err
 	}
 	s.rd.TryByte('(')
-	for n := 0; !s.rd.TryByte(')'); n++ {
+	for n := 0; ; n++ {
+		if s.rd.TryByte(')') {
+			if n%2 != 0 {
+				return badSyntax("ID takes pairs of a field and a value")
+			}
+			return nil
+		}
 		if n > 0 {
 			if err := s.rd.SP(); err != nil {
 				return err
@@ -106,5 +112,4 @@ func (s *session) readID() error {
 			return err
 		}
 	}
-	return nil
 }

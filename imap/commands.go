@@ -38,10 +38,24 @@ type command struct {
 	uid func(*session, *call) error
 	// keepExpunged: no EXPUNGE while the command's non-UID form runs.
 	keepExpunged bool
+	// writes: the command changes the selected mailbox, so EXAMINE forbids it
+	// (RFC 9051 6.3.3). CLOSE and FETCH, which only may, look for themselves.
+	writes bool
 }
 
 // lookup finds a command by its upper-case name.
 func lookup(name []byte) (command, bool) {
+	if c, ok := sessionCommand(name); ok {
+		return c, true
+	}
+	if c, ok := mailboxCommand(name); ok {
+		return c, true
+	}
+	return messageCommand(name)
+}
+
+// sessionCommand finds the commands about the connection and the login.
+func sessionCommand(name []byte) (command, bool) {
 	switch string(name) {
 	case "CAPABILITY":
 		return command{in: anyState, run: (*session).capability}, true
@@ -61,18 +75,62 @@ func lookup(name []byte) (command, bool) {
 		return command{in: notAuthenticated, run: (*session).login}, true
 	case "ENABLE":
 		return command{in: loggedIn, run: (*session).enable}, true
+	case "IDLE":
+		return command{in: loggedIn, run: (*session).idle}, true
+	case "UNAUTHENTICATE":
+		return command{in: loggedIn, run: (*session).unauthenticateCommand}, true
+	}
+	return command{}, false
+}
+
+// mailboxCommand finds the commands about mailboxes and the account.
+func mailboxCommand(name []byte) (command, bool) {
+	switch string(name) {
 	case "SELECT":
 		return command{in: loggedIn, run: (*session).selectCommand}, true
 	case "EXAMINE":
 		return command{in: loggedIn, run: (*session).examine}, true
-	case "IDLE":
-		return command{in: loggedIn, run: (*session).idle}, true
+	case "CREATE":
+		return command{in: loggedIn, run: (*session).create}, true
+	case "DELETE":
+		return command{in: loggedIn, run: (*session).delete}, true
+	case "RENAME":
+		return command{in: loggedIn, run: (*session).rename}, true
+	case "SUBSCRIBE":
+		return command{in: loggedIn, run: (*session).subscribe}, true
+	case "UNSUBSCRIBE":
+		return command{in: loggedIn, run: (*session).unsubscribe}, true
+	case "LIST":
+		return command{in: loggedIn, run: (*session).list}, true
+	case "LSUB":
+		return command{in: loggedIn, run: (*session).lsub}, true
+	case "NAMESPACE":
+		return command{in: loggedIn, run: (*session).namespace}, true
+	case "STATUS":
+		return command{in: loggedIn, run: (*session).status}, true
+	case "APPEND":
+		return command{in: loggedIn, run: (*session).append}, true
+	case "GETQUOTA":
+		return command{in: loggedIn, run: (*session).getQuota}, true
+	case "GETQUOTAROOT":
+		return command{in: loggedIn, run: (*session).getQuotaRoot}, true
+	case "SETQUOTA":
+		return command{in: loggedIn, run: (*session).setQuota}, true
 	case "CHECK":
 		return command{in: selected, run: (*session).noop}, true
 	case "CLOSE":
 		return command{in: selected, run: (*session).closeCommand}, true
 	case "UNSELECT":
 		return command{in: selected, run: (*session).unselect}, true
+	}
+	return command{}, false
+}
+
+// messageCommand finds the commands about the messages of the selected mailbox.
+func messageCommand(name []byte) (command, bool) {
+	switch string(name) {
+	case "REPLACE":
+		return command{in: selected, run: (*session).replace, uid: (*session).replace, writes: true}, true
 	}
 	return command{}, false
 }

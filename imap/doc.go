@@ -4,11 +4,11 @@
 // that docs/imap.md lists with their clauses and tests. There is one file a
 // command; imap/wire has the grammar, storage the mailboxes.
 //
-// How a command runs: conn.go reads it and finds it in the table of
+// How a command runs: session.go reads it and finds it in the table of
 // commands.go; its function parses all arguments first (an error there is a BAD
 // and changes nothing), then acts, appending untagged responses to the
-// session's output. After it, sync (in view.go) tells what happened in the
-// mailbox meanwhile, and only then the tagged response is written.
+// session's output. After it, sync.go tells what happened in the mailbox
+// meanwhile, and only then the tagged response is written.
 //
 // Invariants:
 //   - One goroutine runs a session; nothing in it is shared.

@@ -21,8 +21,11 @@ func (s *session) idle(*call) error {
 	if s.box != nil {
 		news = s.box.watch.C
 		if err := s.sync(&call{}); err != nil {
-			return err
+			return s.idleError(err)
 		}
+	}
+	if err := s.rest(); err != nil {
+		return err
 	}
 	if s.srv.cfg.Keepalive > 0 {
 		s.raw.setDeadline(time.Time{})

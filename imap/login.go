@@ -101,13 +101,13 @@ func (s *session) exchange(challenge []byte) ([]byte, error) {
 
 // loggedIn takes the session into the authenticated state.
 func (s *session) loggedIn(c *call, id auth.Identity) error {
-	if !s.srv.enter(id.Account) {
+	if !s.srv.enter(id.Account, s.client.Trusted) {
+		s.log.Info("login refused", "account", id.Address, "reason", "too many connections")
 		return no("LIMIT", "The account has too many connections")
 	}
 	s.id, s.state = id, authenticated
 	s.rd.SetLimits(s.limits())
-	s.log = s.log.With("account", id.Address)
-	s.log.Debug("logged in")
+	s.log.Debug("logged in", "account", id.Address)
 	// RFC 9051 7.1: a CAPABILITY code spares the client a question.
 	c.code = "CAPABILITY " + string(s.appendCapabilities(nil))
 	c.text = "Logged in"

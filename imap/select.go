@@ -44,10 +44,7 @@ func (s *session) open(c *call, readOnly bool) error {
 	// The old mailbox's news go unsaid: its view ends here.
 	c.noSync = true
 	if s.box != nil {
-		s.deselect()
-		if s.enabled.qresync || s.enabled.rev2 {
-			s.untagged("OK [CLOSED] The previous mailbox is closed")
-		}
+		s.tellClosed()
 	}
 	box, err := s.srv.o.Store.Mailbox(s.ctx, s.id.Account, name)
 	if err != nil {
@@ -60,7 +57,7 @@ func (s *session) open(c *call, readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	s.tellMailbox(snap)
+	s.tellMailbox(snap, name)
 	if err := s.resync(resync); err != nil {
 		s.deselect()
 		return err
@@ -175,8 +172,17 @@ func (s *session) takeView(id storage.MailboxID, readOnly bool) (*storage.Snapsh
 	return snap, nil
 }
 
-// tellMailbox tells what SELECT must: FLAGS, EXISTS and the codes.
-func (s *session) tellMailbox(snap *storage.Snapshot) {
+// tellClosed leaves the selected mailbox for another one, or because it is gone.
+// CLOSED stands between what is said of the two (RFC 7162 3.2.11); clients that
+// do not know it take it for any OK.
+func (s *session) tellClosed() {
+	s.deselect()
+	s.untagged("OK [CLOSED] The previous mailbox is closed")
+}
+
+// tellMailbox tells what SELECT must: FLAGS, EXISTS and the codes. name is the
+// one that the client used.
+func (s *session) tellMailbox(snap *storage.Snapshot, name string) {
 	v := s.box
 	s.tellFlagList()
 	s.tellCount()
@@ -189,9 +195,7 @@ func (s *session) tellMailbox(snap *storage.Snapshot) {
 	s.untagged("OK [MAILBOXID (", v.box.ID.ObjectID(), ")] The mailbox's id")
 	if s.enabled.rev2 {
 		// RFC 9051 6.3.2: SELECT answers with a LIST of the mailbox.
-		s.out = append(s.out, `* LIST () "/" `...)
-		s.out = wire.AppendMailbox(s.out, v.box.Name, s.enabled.utf8)
-		s.out = append(s.out, '\r', '\n')
+		s.tellRenamed(name, v.box.Name)
 	}
 }
 
@@ -235,7 +239,8 @@ func (v *view) vanished(q *qresync, ch *storage.Changes) wire.Set {
 	var gone wire.Set
 	if !ch.Truncated {
 		for _, u := range ch.Expunged {
-			if !q.hasKnown || q.known.Contains(uint32(u)) {
+			// What went since the snapshot is in the view, and sync's to tell.
+			if (!q.hasKnown || q.known.Contains(uint32(u))) && u < v.uidNext && v.seq(u) == 0 {
 				gone.Add(uint32(u))
 			}
 		}

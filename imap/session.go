@@ -17,13 +17,6 @@ import (
 	"posthorn/imap/wire"
 )
 
-// flushSize is how much output gathers before it is sent in the middle of a
-// command; keepSize is what a buffer may hold on to between commands.
-const (
-	flushSize = 64 << 10
-	keepSize  = 4 << 10
-)
-
 // maxErrors is how many BADs in a row end a session.
 const maxErrors = 20
 
@@ -41,6 +34,8 @@ type session struct {
 	client auth.Client
 
 	implicitTLS bool
+	loginBy     time.Time   // when patience with a client that does not log in ends
+	broken      bool        // a write has failed: nothing can be said any more
 	stopping    atomic.Bool // a shutdown wants the session to end
 	inCommand   bool        // a wake must not say BYE now
 	idling      bool        // IDLE waits for DONE
@@ -90,7 +85,8 @@ func (s *session) serve() {
 		s.unauthenticated()
 		s.raw.Conn.Close()
 	}()
-	s.raw.setDeadline(time.Now().Add(s.srv.cfg.LoginTimeout))
+	s.loginBy = time.Now().Add(s.srv.cfg.LoginTimeout)
+	s.raw.setDeadline(s.loginBy)
 	if s.implicitTLS {
 		if err := s.handshake(); err != nil {
 			s.log.Info("TLS handshake failed", "err", err)
@@ -99,17 +95,18 @@ func (s *session) serve() {
 	}
 	s.rd = wire.NewReader(s.conn, s.limits(), wire.Hooks{Continue: s.continueLiteral, Flush: s.flush})
 	s.greet()
-	err := s.loop()
-	if b, ok := errors.AsType[*bye](err); ok {
+	b, dismissed := errors.AsType[*bye](s.loop())
+	if dismissed {
 		s.sayBye(b)
 	}
-	s.finish()
+	s.finish(dismissed && !s.stopping.Load())
 }
 
 // limits are the wire's bounds: tight until somebody has logged in.
 func (s *session) limits() wire.Limits {
 	if s.state == notAuthenticated {
-		return wire.Limits{Line: 8 << 10, Literal: 4 << 10, Command: 16 << 10, Drain: 1 << 20}
+		// A line holds the longest SASL response, or an ID of 30 pairs (RFC 2971 3.3).
+		return wire.Limits{Line: 48 << 10, Literal: 4 << 10, Command: 64 << 10, Drain: 1 << 20}
 	}
 	return wire.Limits{Drain: s.srv.cfg.MaxMessageBytes + 1<<20}
 }
@@ -134,12 +131,16 @@ func (s *session) greet() {
 func (s *session) loop() error {
 	s.raw.setOnWake(s.woken)
 	for {
-		s.raw.setDeadline(time.Now().Add(s.patience()))
-		if err := s.rd.Wait(); err != nil {
+		s.raw.setDeadline(s.deadline())
+		err := s.rest()
+		if err == nil {
+			err = s.rd.Wait()
+		}
+		if err != nil {
 			return s.readError(err)
 		}
 		s.inCommand = true
-		err := s.command()
+		err = s.command()
 		s.inCommand = false
 		if err != nil {
 			return err
@@ -147,7 +148,6 @@ func (s *session) loop() error {
 		if s.stopping.Load() {
 			return &bye{"UNAVAILABLE", "The server is shutting down"}
 		}
-		s.trim()
 	}
 }
 
@@ -169,17 +169,22 @@ func (s *session) stop() {
 	s.raw.wake()
 }
 
-// patience is how long the session waits for the next command.
-func (s *session) patience() time.Duration {
+// deadline is until when the session waits for the client. Who has not logged
+// in cannot gain time by sending something.
+func (s *session) deadline() time.Time {
 	if s.state == notAuthenticated {
-		return s.srv.cfg.LoginTimeout
+		return s.loginBy
 	}
-	return s.srv.cfg.IdleTimeout
+	return time.Now().Add(s.srv.cfg.IdleTimeout)
 }
 
 // readError makes the session's end of an error while reading.
 func (s *session) readError(err error) error {
 	switch {
+	case errors.Is(err, errWrite):
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded) && s.state == notAuthenticated:
+		return &bye{"", "Autologout; you did not log in in time"}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &bye{"", "Autologout; you were idle for too long"}
 	case errors.Is(err, wire.ErrDesync):
@@ -194,7 +199,7 @@ func (s *session) readError(err error) error {
 // command reads and runs one command and answers it. An error ends the session.
 func (s *session) command() error {
 	// RFC 9051 5.4's clock is the client's; a command has as long for its arguments.
-	s.raw.setDeadline(time.Now().Add(s.patience()))
+	s.raw.setDeadline(s.deadline())
 	tag, name, err := s.rd.ReadCommand()
 	if err != nil {
 		return s.answer(s.rd.Tag(), &call{name: "Command"}, err)
@@ -224,6 +229,9 @@ func (s *session) dispatch(name []byte, c *call) error {
 		run = cmd.uid
 	}
 	c.keepExpunged = cmd.keepExpunged && !c.uid
+	if cmd.writes && s.box.readOnly {
+		return no("READ-ONLY", "The mailbox was opened read-only")
+	}
 	return run(s, c)
 }
 
@@ -338,93 +346,10 @@ func isConnError(err error) bool {
 		errors.Is(err, wire.ErrDesync) || errors.Is(err, net.ErrClosed) || errors.Is(err, errWrite)
 }
 
-// tagged appends a tagged response; without a tag (none could be read) it is an
-// untagged one.
-func (s *session) tagged(tag []byte, status, code, text string) {
-	if len(tag) == 0 {
-		tag = []byte("*")
-	}
-	s.out = append(s.out, tag...)
-	s.out = append(s.out, ' ')
-	s.out = append(s.out, status...)
-	if code != "" {
-		s.out = append(s.out, " ["...)
-		s.out = append(s.out, code...)
-		s.out = append(s.out, ']')
-	}
-	s.out = append(s.out, ' ')
-	s.out = append(s.out, text...)
-	s.out = append(s.out, '\r', '\n')
-}
-
-// untagged appends an untagged line.
-func (s *session) untagged(parts ...string) {
-	s.out = append(s.out, '*', ' ')
-	for _, p := range parts {
-		s.out = append(s.out, p...)
-	}
-	s.out = append(s.out, '\r', '\n')
-}
-
-func (s *session) sayBye(b *bye) {
-	s.out = append(s.out, "* BYE "...)
-	if b.code != "" {
-		s.out = append(s.out, '[')
-		s.out = append(s.out, b.code...)
-		s.out = append(s.out, "] "...)
-	}
-	s.out = append(s.out, b.text...)
-	s.out = append(s.out, '\r', '\n')
-}
-
-// errWrite wraps errors of writing to the client.
-var errWrite = errors.New("writing to the client failed")
-
-// flush sends the output. It is the wire's hook before every read.
-func (s *session) flush() error {
-	rest := s.out
-	s.out = s.out[:0]
-	for len(rest) > 0 {
-		// Each part has the whole timeout: a slow client is not a dead one.
-		s.raw.Conn.SetWriteDeadline(time.Now().Add(s.srv.cfg.WriteTimeout))
-		part := rest[:min(len(rest), flushSize)]
-		if _, err := s.w.Write(part); err != nil {
-			return errors.Join(errWrite, err)
-		}
-		rest = rest[len(part):]
-	}
-	return nil
-}
-
-// flushFull sends the output if it is large: for the middle of long answers,
-// outside the store's callbacks.
-func (s *session) flushFull() error {
-	if len(s.out) < flushSize {
-		return nil
-	}
-	return s.flush()
-}
-
-// trim gives large buffers back between commands.
-func (s *session) trim() {
-	if len(s.out) == 0 && cap(s.out) > keepSize {
-		s.out = nil
-	}
-}
-
 // continueLiteral is the wire's hook before it reads a literal.
 func (s *session) continueLiteral(size int64, nonSync bool) error {
 	if !nonSync {
 		s.out = append(s.out, "+ OK\r\n"...)
 	}
 	return nil
-}
-
-// finish sends what is left and closes in an orderly way.
-func (s *session) finish() {
-	s.flush()
-	if c, ok := s.conn.(*tls.Conn); ok {
-		s.raw.Conn.SetWriteDeadline(time.Now().Add(time.Second))
-		c.CloseWrite()
-	}
 }

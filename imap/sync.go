@@ -9,7 +9,7 @@ import (
 )
 
 // keepChanges bounds the memory for changes that a view holds between syncs.
-const keepChanges = 1024
+const keepChanges = 32
 
 // sync tells the client what happened in the selected mailbox since the last
 // time and brings the view to the same state: EXPUNGE or VANISHED, EXISTS and

@@ -27,7 +27,6 @@ type view struct {
 	uidNext      storage.UID
 	recent       recentSet
 	keywords     []string // the mailbox's list, by bit
-	toldKeywords int      // how many of them a FLAGS response has named
 
 	// saved is the result of SEARCH RETURN (SAVE), RFC 5182: ascending UIDs.
 	saved []storage.UID
