@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -143,11 +142,13 @@ func (r *chunkReader) next() error {
 	}
 }
 
-// skip reads the rest of the chunk at hand. One that is far too long is an error.
+// skip reads the rest of the chunk at hand, as the client hears a refusal only
+// behind it. One that is far too long ends the connection instead.
 func (r *chunkReader) skip() error {
 	buf := make([]byte, 32<<10)
 	if r.left > 2*r.c.server.o.Config.MaxMessageBytes+1<<20 {
-		return fmt.Errorf("a chunk of %d octets", r.left)
+		r.c.closing = true
+		return nil
 	}
 	for r.left > 0 {
 		n, err := r.c.in.read(buf[:min(r.left, int64(len(buf)))])

@@ -30,10 +30,7 @@ const (
 	lingerOctets = 1 << 20
 )
 
-var (
-	errDraining = errors.New("the server shuts down")
-	errTooSlow  = errors.New("the message comes too slowly")
-)
+var errTooSlow = errors.New("the message comes too slowly")
 
 // conn is one client. Only drain and interrupt are called by other goroutines.
 type conn struct {
@@ -210,7 +207,6 @@ func (c *conn) dispatch(line string) {
 		c.courtesy(verb, argument)
 	}
 	if c.isDraining() && c.session.tx == nil && !c.closing {
-		c.closing = true
 		c.send(replyShutdown())
 	}
 }
@@ -233,17 +229,20 @@ func (c *conn) courtesy(verb, argument string) {
 		// A web browser made to talk to us by a web page: the lines that follow
 		// would be somebody's words in somebody else's name.
 		c.send(newReply(421, 4, 7, 0, "This is not a web server"))
-		c.closing = true
 	default:
 		c.wrong(newReply(500, 5, 5, 1, "Command not recognized"))
 	}
 }
 
 func (c *conn) commands() string {
-	if c.server.o.Role == delivery.LMTP {
-		return "LHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS"
+	const all = " MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS"
+	switch c.server.o.Role {
+	case delivery.LMTP:
+		return "LHLO" + all
+	case delivery.Submission:
+		return "HELO EHLO" + all + " AUTH"
 	}
-	return "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS AUTH"
+	return "HELO EHLO" + all
 }
 
 // --- replies ---
@@ -262,8 +261,10 @@ func (c *conn) reply(code int, status gosmtp.EnhancedCode, lines ...string) {
 	}
 }
 
-// send writes a refusal and counts it.
+// send writes a refusal and counts it. After 421 the connection ends, RFC 5321
+// 3.8.
 func (c *conn) send(r *reply) {
+	c.closing = c.closing || r.Code == 421
 	c.server.counters.refused.With(strconv.Itoa(r.Code)).Inc()
 	c.reply(r.Code, r.EnhancedCode, r.Message)
 }
@@ -282,7 +283,6 @@ func (c *conn) wrong(r *reply) {
 
 func (c *conn) tooMany() {
 	if !c.closing {
-		c.closing = true
 		c.log.Info("connection ended: too many errors")
 		c.send(replyTooManyErrors())
 	}

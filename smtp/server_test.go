@@ -329,6 +329,37 @@ func TestSCRAMLogin(t *testing.T) {
 	c.expect("250")
 }
 
+func TestNoLoginInClear(t *testing.T) {
+	w := newWorld(t)
+	s := New(Options{Role: delivery.Submission, Hostname: "mail.example.org", Config: w.config, TLS: w.tls, Agent: w.agent, Auth: w.auths})
+	c := dial(t, w.listen(s, false))
+	c.expect("220")
+	c.say("EHLO client.example\r\n")
+	if got := c.reply(); strings.Contains(got, "AUTH") || !strings.Contains(got, "STARTTLS") {
+		t.Errorf("EHLO in clear: %s", got)
+	}
+	c.say("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00alice@example.org\x00alice-secret")) + "\r\n")
+	c.expect("538 5.7.11")
+	c.say("MAIL FROM:<alice@example.org>\r\n")
+	c.expect("530 5.7.0")
+}
+
+func TestClosedStoreEndsTheConnection(t *testing.T) {
+	w := newWorld(t)
+	addr, _ := w.serve(delivery.Exchanger, false)
+	c := dial(t, addr)
+	c.say("EHLO client.example\r\nMAIL FROM:<a@remote.example>\r\n")
+	for _, code := range []string{"220", "250-", "250"} {
+		c.expect(code)
+	}
+	if err := w.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.say("RCPT TO:<alice@example.org>\r\n")
+	c.expect("421 4.3.2")
+	c.expect("<EOF>")
+}
+
 func TestPanicEndsOneConnectionAlone(t *testing.T) {
 	w := newWorld(t)
 	w.agent = delivery.New(w.store, delivery.Options{Hostname: "mail.example.org", Config: delivery.DefaultConfig(),
