@@ -86,6 +86,14 @@ func TestFullDiskIsToldAndServiceResumes(t *testing.T) {
 	checkCounters(t, s)
 }
 
+func TestTransactionLeftOpenEndsWithTheNextJob(t *testing.T) {
+	s := openTest(t, t.TempDir(), quiet())
+	if _, err := s.writer.conn.exec("BEGIN"); err != nil { // nobody else writes now
+		t.Fatal(err)
+	}
+	testAccount(t, s, "a@example.org")
+}
+
 func TestRealFullDiskHarmsNothing(t *testing.T) {
 	s := openTest(t, t.TempDir(), quiet())
 	ctx := context.Background()

@@ -256,6 +256,12 @@ func (w *writer) begin() error {
 		return err
 	}
 	_, err := w.conn.exec("BEGIN IMMEDIATE")
+	if err != nil {
+		// A transaction that an earlier failure left open must not keep the
+		// store from working for ever.
+		w.rollback()
+		_, err = w.conn.exec("BEGIN IMMEDIATE")
+	}
 	return err
 }
 
