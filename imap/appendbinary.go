@@ -1,11 +1,27 @@
 package imap
 
 import (
+	"errors"
+	"io"
+
 	"posthorn/imap/wire"
+	"posthorn/internal/message"
 	"posthorn/storage"
 )
 
-// stageBinary copies a message that may hold binary parts (RFC 3516 4.4).
-func (s *session) stageBinary(stage *storage.Stage, literal *wire.Literal) (*storage.Stage, error) {
-	return stage, stageText(stage, literal)
+// stageBinary copies a message that came as a literal8 and may hold NUL
+// (RFC 3516 4.4). The store holds lines: parts with the transfer encoding
+// "binary" become base64, which FETCH BINARY undoes. It returns the stage with
+// the result; raw is given up if that is another.
+func (s *session) stageBinary(raw *storage.Stage, literal *wire.Literal) (*storage.Stage, error) {
+	buf := make([]byte, min(literal.Size, copyBuffer))
+	if _, err := io.CopyBuffer(raw, literal, buf); err != nil {
+		return raw, err
+	}
+	clean := s.srv.o.Store.NewStage(s.ctx)
+	lines := lineWriter{w: clean}
+	err := message.EncodeBinary(&lines, raw.Reader)
+	err = errors.Join(err, lines.close())
+	raw.Discard()
+	return clean, err
 }
