@@ -1,13 +1,20 @@
 package imap
 
-import "posthorn/imap/wire"
+import (
+	"strconv"
+
+	"posthorn/imap/wire"
+)
 
 // Capabilities of each state. What is listed is complete; docs/imap.md names
 // RFC, file and test of each. LITERAL- is never listed beside LITERAL+
 // (RFC 7888 section 5).
 const (
 	capabilitiesAlways = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID"
-	capabilitiesAuthed = " ENABLE IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN MOVE SPECIAL-USE"
+	capabilitiesAuthed = " ENABLE IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS LIST-EXTENDED LIST-STATUS" +
+		" SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND REPLACE" +
+		" OBJECTID UTF8=ACCEPT UNAUTHENTICATE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE"
+	capabilitiesMessages = " MOVE"
 )
 
 // capability answers CAPABILITY (RFC 9051 6.1.1).
@@ -25,7 +32,14 @@ func (s *session) capability(*call) error {
 func (s *session) appendCapabilities(dst []byte) []byte {
 	dst = append(dst, capabilitiesAlways...)
 	if s.state != notAuthenticated {
-		return append(dst, capabilitiesAuthed...)
+		dst = append(dst, capabilitiesAuthed...)
+		dst = append(dst, capabilitiesMessages...)
+		dst = append(dst, " APPENDLIMIT="...)
+		dst = strconv.AppendInt(dst, s.srv.cfg.MaxMessageBytes, 10)
+		if _, active := s.w.(*compressor); !active {
+			dst = append(dst, " COMPRESS=DEFLATE"...)
+		}
+		return dst
 	}
 	if s.client.TLS == nil {
 		dst = append(dst, " STARTTLS"...)
