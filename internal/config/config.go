@@ -1,0 +1,349 @@
+// Package config reads the TOML file: strictly, so that a misspelt key stops the
+// start and is named, and with every value checked before anything is opened.
+//
+// Each section's keys belong to the package that they configure; this package
+// owns what concerns the whole process and how mistakes are told, in one line:
+// WHAT: WHERE: HOW TO MEND.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"posthorn/imap"
+	"posthorn/internal/address"
+	"posthorn/internal/admin"
+	"posthorn/internal/certs"
+	"posthorn/internal/delivery"
+	"posthorn/pop3"
+	"posthorn/smtp"
+)
+
+// Config is the whole file.
+type Config struct {
+	Hostname        string         `toml:"hostname"`
+	DataDir         string         `toml:"data_dir"` // relative to the working directory
+	TrustedNetworks []netip.Prefix `toml:"trusted_networks"`
+
+	SMTP       smtp.Config     `toml:"smtp"`
+	Submission smtp.Config     `toml:"submission"`
+	LMTP       smtp.Config     `toml:"lmtp"`
+	IMAP       imap.Config     `toml:"imap"`
+	POP3       pop3.Config     `toml:"pop3"`
+	Delivery   delivery.Config `toml:"delivery"`
+	TLS        certs.Config    `toml:"tls"`
+	Auth       Auth            `toml:"auth"`
+	Limits     Limits          `toml:"limits"`
+	Storage    Storage         `toml:"storage"`
+	Shutdown   Shutdown        `toml:"shutdown"`
+
+	Domains  []Domain       `toml:"domain"`
+	Accounts []admin.Listed `toml:"account"`
+
+	// What sends mail on: checked here, used by the queue.
+	DNS      DNS      `toml:"dns"`
+	Outbound Outbound `toml:"outbound"`
+	Queue    Queue    `toml:"queue"`
+	Routes   []Route  `toml:"route"`
+}
+
+// Auth is the [auth] section.
+type Auth struct {
+	// AllowPlaintextOnLoopback lets clients of loopback listeners log in without TLS.
+	AllowPlaintextOnLoopback bool `toml:"allow_plaintext_on_loopback"`
+}
+
+// Limits is the [limits] section: bounds that several front ends share.
+type Limits struct {
+	ConnectionsPerAccount int `toml:"connections_per_account"` // 100
+}
+
+// Storage is the [storage] section.
+type Storage struct {
+	// Retention is how long expunged mail can be had back: 336h (14 days).
+	Retention time.Duration `toml:"retention"`
+}
+
+// Shutdown is the [shutdown] section.
+type Shutdown struct {
+	// Patience is how long SIGTERM waits for commands and messages under way: 10s.
+	Patience time.Duration `toml:"patience"`
+}
+
+// Domain is a [[domain]]: created if it is absent.
+type Domain struct {
+	Name string `toml:"name"`
+}
+
+// DNS is the [dns] section.
+type DNS struct {
+	Servers []string      `toml:"servers"` // host:port; none: the system's
+	Timeout time.Duration `toml:"timeout"`
+}
+
+// Outbound is the [outbound] section.
+type Outbound struct {
+	Port          int  `toml:"port"` // where other servers listen: 25
+	AllowLoopback bool `toml:"allow_loopback"`
+}
+
+// Queue is the [queue] section.
+type Queue struct {
+	Retry     []time.Duration `toml:"retry"`      // the last one repeats
+	Expire    time.Duration   `toml:"expire"`     // give up after
+	WarnAfter time.Duration   `toml:"warn_after"` // tell the sender of a delay
+}
+
+// Route is a [[route]]: where mail for a domain, or for "*", is handed over.
+type Route struct {
+	Domain   string `toml:"domain"`
+	Host     string `toml:"host"`
+	TLS      string `toml:"tls"`
+	Username string `toml:"username"`
+	Password string `toml:"password"`
+}
+
+// Default is what holds where the file is silent.
+func Default() Config {
+	hour := time.Hour
+	return Config{
+		DataDir:    "./data",
+		SMTP:       smtp.DefaultConfig(),
+		Submission: smtp.DefaultConfig(),
+		LMTP:       smtp.DefaultConfig(),
+		IMAP:       imap.DefaultConfig(),
+		POP3:       pop3.DefaultConfig(),
+		Delivery:   delivery.DefaultConfig(),
+		Limits:     Limits{ConnectionsPerAccount: 100},
+		Storage:    Storage{Retention: 14 * 24 * hour},
+		Shutdown:   Shutdown{Patience: 10 * time.Second},
+		DNS:        DNS{Timeout: 5 * time.Second},
+		Outbound:   Outbound{Port: 25},
+		Queue: Queue{
+			Retry:  []time.Duration{5 * time.Minute, 15 * time.Minute, hour, 4 * hour},
+			Expire: 120 * hour, WarnAfter: 4 * hour,
+		},
+	}
+}
+
+// Load reads and checks the file. Its error is one line for the operator.
+func Load(path string) (*Config, error) {
+	c := Default()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	md, err := toml.Decode(string(text), &c)
+	if err != nil {
+		return nil, malformed(path, err)
+	}
+	if unknown := md.Undecoded(); len(unknown) > 0 {
+		return nil, fmt.Errorf("unknown key %q: %s: remove it or mend its spelling; config.toml.example shows all keys",
+			unknown[0].String(), where(path, string(text), unknown[0]))
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("bad value: %s: %w", path, err)
+	}
+	return &c, nil
+}
+
+func unreadable(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no configuration file: %s: start from config.toml.example, or name yours with -config FILE", path)
+	}
+	cause := err
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		cause = e.Err
+	}
+	return fmt.Errorf("unreadable configuration: %s: %w: make it readable for the user that runs posthorn", path, cause)
+}
+
+func malformed(path string, err error) error {
+	if e, ok := errors.AsType[toml.ParseError](err); ok {
+		return fmt.Errorf("broken configuration: %s line %d: %s", path, e.Position.Line, strings.TrimPrefix(e.Message, "toml: "))
+	}
+	return fmt.Errorf("broken configuration: %s: %s", path, strings.TrimPrefix(err.Error(), "toml: "))
+}
+
+// where finds the line of a key, as the decoder does not tell it.
+func where(path, text string, key toml.Key) string {
+	last := key[len(key)-1]
+	for n, line := range strings.Split(text, "\n") {
+		name := strings.TrimLeft(line, " \t[")
+		rest, ok := strings.CutPrefix(name, last)
+		if ok && rest != "" && strings.ContainsRune(" \t=]", rune(rest[0])) {
+			return path + " line " + strconv.Itoa(n+1)
+		}
+		if strings.HasPrefix(name, key.String()+"]") {
+			return path + " line " + strconv.Itoa(n+1)
+		}
+	}
+	return path
+}
+
+// check finds what cannot work, before anything is opened.
+func (c *Config) check() error {
+	if c.Hostname == "" {
+		return errors.New(`hostname is missing: add hostname = "mail.example.org", the name that DNS gives this server`)
+	}
+	name, err := address.ParseDomain(c.Hostname)
+	if err != nil {
+		return fmt.Errorf("hostname %q: %w", c.Hostname, err)
+	}
+	c.Hostname = name
+	if c.DataDir == "" {
+		return errors.New(`data_dir is empty: name the folder that keeps the mail`)
+	}
+	for _, l := range c.Endpoints() {
+		if err := checkListen(l.Address); err != nil {
+			return fmt.Errorf("[%s] %w", l.Section, err)
+		}
+	}
+	for _, section := range []struct {
+		name string
+		err  error
+	}{
+		{"smtp", c.SMTP.Validate()}, {"submission", c.Submission.Validate()}, {"lmtp", c.LMTP.Validate()},
+		{"imap", c.IMAP.Validate()}, {"pop3", c.POP3.Validate()},
+		{"delivery", c.Delivery.Validate()}, {"tls", c.TLS.Validate()},
+	} {
+		if section.err != nil {
+			return fmt.Errorf("[%s] %w", section.name, section.err)
+		}
+	}
+	if c.Limits.ConnectionsPerAccount < 1 {
+		return fmt.Errorf("[limits] connections_per_account is %d: at least 1", c.Limits.ConnectionsPerAccount)
+	}
+	if c.Storage.Retention < 0 || c.Shutdown.Patience <= 0 {
+		return errors.New("[storage] retention and [shutdown] patience are durations such as \"336h\" and \"10s\"")
+	}
+	if err := c.checkAccounts(); err != nil {
+		return err
+	}
+	return c.checkSending()
+}
+
+func (c *Config) checkAccounts() error {
+	for _, d := range c.Domains {
+		if _, err := address.ParseDomain(d.Name); err != nil {
+			return fmt.Errorf("[[domain]] name %q: %w", d.Name, err)
+		}
+	}
+	for _, a := range c.Accounts {
+		if _, err := address.Parse(a.Address); err != nil {
+			return fmt.Errorf("[[account]] address %q: %w: write it as name@example.org", a.Address, err)
+		}
+		if a.Password == "" {
+			return fmt.Errorf("[[account]] %s: password is empty: give one, or make the account with `posthorn account add`", a.Address)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkSending() error {
+	for _, s := range c.DNS.Servers {
+		if _, err := netip.ParseAddrPort(s); err != nil {
+			return fmt.Errorf("[dns] servers has %q: write it as 127.0.0.1:53", s)
+		}
+	}
+	if c.DNS.Timeout <= 0 {
+		return errors.New(`[dns] timeout must be more than 0, such as "5s"`)
+	}
+	if c.Outbound.Port < 1 || c.Outbound.Port > 65535 {
+		return fmt.Errorf("[outbound] port is %d: 1 to 65535", c.Outbound.Port)
+	}
+	if len(c.Queue.Retry) == 0 || c.Queue.Expire <= 0 || c.Queue.WarnAfter < 0 {
+		return errors.New(`[queue] needs retry = ["5m", ...], expire = "120h" and warn_after = "4h"`)
+	}
+	for _, d := range c.Queue.Retry {
+		if d <= 0 {
+			return fmt.Errorf("[queue] retry has %s: each wait is more than 0", d)
+		}
+	}
+	for _, r := range c.Routes {
+		if r.Domain == "" || r.Host == "" {
+			return errors.New(`[[route]] needs domain = "example.net" (or "*") and host = "relay.example.org:587"`)
+		}
+	}
+	return nil
+}
+
+// Endpoint is an address to listen on.
+type Endpoint struct {
+	Service string // as the log names it
+	Section string // of the file
+	Address string // host:port
+	TLS     bool   // implicit
+}
+
+// Endpoints are all addresses of the file, in the order they are bound.
+func (c *Config) Endpoints() []Endpoint {
+	var all []Endpoint
+	add := func(service, section string, addrs []string, implicit bool) {
+		for _, a := range addrs {
+			all = append(all, Endpoint{service, section, a, implicit})
+		}
+	}
+	add("smtp", "smtp", c.SMTP.Listen, false)
+	add("submission", "submission", c.Submission.Listen, false)
+	add("submissions", "submission", c.Submission.ListenTLS, true)
+	add("lmtp", "lmtp", c.LMTP.Listen, false)
+	add("imap", "imap", c.IMAP.Listen, false)
+	add("imaps", "imap", c.IMAP.ListenTLS, true)
+	add("pop3", "pop3", c.POP3.Listen, false)
+	add("pop3s", "pop3", c.POP3.ListenTLS, true)
+	return all
+}
+
+func checkListen(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("listen address %q: write it as 127.0.0.1:2525, [::1]:2525 or :25", addr)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("listen address %q: the port is a number up to 65535", addr)
+	}
+	if host != "" {
+		if _, err := netip.ParseAddr(host); err != nil && host != "localhost" {
+			return fmt.Errorf("listen address %q: give an IP address of this machine", addr)
+		}
+	}
+	return nil
+}
+
+// Trusted says whether a client's address is in trusted_networks.
+func (c *Config) Trusted(a netip.Addr) bool {
+	for _, p := range c.TrustedNetworks {
+		if p.Contains(a.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// DomainNames are the [[domain]] names.
+func (c *Config) DomainNames() []string {
+	names := make([]string, len(c.Domains))
+	for i, d := range c.Domains {
+		names[i] = d.Name
+	}
+	return names
+}
+
+// DataPath is the data folder as an absolute path, for messages.
+func (c *Config) DataPath() string {
+	if abs, err := filepath.Abs(c.DataDir); err == nil {
+		return abs
+	}
+	return c.DataDir
+}

@@ -1,0 +1,58 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+
+	"posthorn/internal/address"
+)
+
+// Bound is a listener that is bound to its port.
+type Bound struct {
+	Endpoint
+	net.Listener
+}
+
+// Bind binds every address of the file, or none. Its error is one line for the
+// operator.
+func (c *Config) Bind() ([]Bound, error) {
+	var all []Bound
+	for _, l := range c.Endpoints() {
+		ln, err := net.Listen("tcp", l.Address)
+		if err != nil {
+			for _, b := range all {
+				b.Close()
+			}
+			return nil, bindError(l, err)
+		}
+		all = append(all, Bound{l, ln})
+	}
+	return all, nil
+}
+
+func bindError(l Endpoint, err error) error {
+	cause, mend := err, "check the address"
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
+		cause = e
+		switch e {
+		case syscall.EADDRINUSE:
+			mend = "stop the program that listens there, or give another port"
+		case syscall.EACCES:
+			mend = "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; give the binary that, or a higher port"
+		case syscall.EADDRNOTAVAIL:
+			mend = "this machine has no such address: give one that it has"
+		}
+	}
+	return fmt.Errorf("cannot listen (%w): [%s] %s: %s", cause, l.Section, l.Address, mend)
+}
+
+// LoginKey is the normal form of a login name, as accounts are keyed.
+func LoginKey(login string) (string, error) {
+	a, err := address.Parse(login)
+	if err != nil {
+		return "", err
+	}
+	return a.Key(), nil
+}
