@@ -26,6 +26,8 @@ type call struct {
 	// silent are messages whose flags this command's STORE.SILENT has set, with
 	// the ModSeq it gave them, ascending; sync leaves their flags out.
 	silent []storage.Message
+	// told: the command has told of the silent ones itself.
+	told bool
 	// noSync leaves out the mailbox's news altogether: the command has told them.
 	noSync bool
 }
@@ -129,6 +131,16 @@ func mailboxCommand(name []byte) (command, bool) {
 // messageCommand finds the commands about the messages of the selected mailbox.
 func messageCommand(name []byte) (command, bool) {
 	switch string(name) {
+	case "FETCH":
+		return command{in: selected, run: (*session).fetch, uid: (*session).fetch, keepExpunged: true}, true
+	case "STORE":
+		return command{in: selected, run: (*session).store, uid: (*session).store, keepExpunged: true, writes: true}, true
+	case "COPY":
+		return command{in: selected, run: (*session).copy, uid: (*session).copy}, true
+	case "MOVE":
+		return command{in: selected, run: (*session).move, uid: (*session).move, writes: true}, true
+	case "EXPUNGE":
+		return command{in: selected, run: (*session).expunge, uid: (*session).uidExpunge, writes: true}, true
 	case "REPLACE":
 		return command{in: selected, run: (*session).replace, uid: (*session).replace, writes: true}, true
 	}

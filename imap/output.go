@@ -72,6 +72,11 @@ func (s *session) flush() error {
 	}
 	rest := s.out
 	s.out = s.out[:0]
+	return s.send(rest)
+}
+
+// send writes to the client at once.
+func (s *session) send(rest []byte) error {
 	if s.broken {
 		return errWrite
 	}
@@ -97,6 +102,19 @@ func (s *session) flushFull() error {
 		return nil
 	}
 	return s.flush()
+}
+
+// stream sends octets of a message behind the output: large ones as they are,
+// small ones together with what comes next.
+func (s *session) stream(b []byte) error {
+	if len(b) < flushSize/4 {
+		s.out = append(s.out, b...)
+		return s.flushFull()
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	return s.send(b)
 }
 
 // rest makes the session ready for a long wait: everything is sent and large

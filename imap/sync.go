@@ -229,7 +229,7 @@ func (s *session) tellFlags(c *call, changed []storage.Message, known storage.UI
 			silent = silent[1:]
 		}
 		own := len(silent) > 0 && silent[0].UID == m.UID && silent[0].ModSeq == m.ModSeq
-		if own && !s.enabled.condstore {
+		if own && (c.told || !s.enabled.condstore) {
 			continue
 		}
 		n := v.seq(m.UID)

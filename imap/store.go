@@ -1,0 +1,205 @@
+package imap
+
+import (
+	"slices"
+	"strings"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"posthorn/imap/wire"
+	"posthorn/storage"
+)
+
+// storeArgs is what a STORE asks for.
+type storeArgs struct {
+	set    wire.Set
+	change storage.FlagChange
+	silent bool
+}
+
+// store answers STORE and UID STORE (RFC 9051 6.4.6, 6.4.9). The flags of
+// messages that it changed are told by sync, like every change. Those of
+// messages that had what was asked for are told here: "the new value of the
+// flags is returned as if a FETCH of those flags was done".
+func (s *session) store(c *call) error {
+	a, err := s.readStore()
+	if err != nil {
+		return err
+	}
+	uids, err := s.box.pick(&a.set, c.uid)
+	if err != nil {
+		return err
+	}
+	if a.change.UnchangedSince != nil {
+		s.enableCondstore() // RFC 7162 3.1
+	}
+	res, err := s.srv.o.Store.ChangeFlags(s.ctx, s.id.Account, s.box.box.ID, uids, a.change)
+	if a.silent {
+		c.silent = res.Changed
+	}
+	if err != nil {
+		return err
+	}
+	if len(res.Modified) > 0 {
+		c.code = "MODIFIED " + string(s.appendIDs(nil, c, res.Modified))
+		c.text = "Conditional STORE failed for some"
+	}
+	// With .SILENT too a conditional STORE tells the MODSEQ (RFC 7162 3.1.3).
+	if a.silent && a.change.UnchangedSince == nil {
+		return nil
+	}
+	gone, err := s.tellUnchanged(c, a, uids, &res)
+	if err == nil && gone && !c.uid {
+		// RFC 2180 4.2: the client has to learn that not all was stored.
+		return &response{"NO", "EXPUNGEISSUED", "Some messages have been expunged"}
+	}
+	return err
+}
+
+// readStore reads set, modifiers and flags (RFC 9051 9: store, RFC 7162 7).
+func (s *session) readStore() (*storeArgs, error) {
+	a := new(storeArgs)
+	if err := s.rd.SP(); err != nil {
+		return nil, err
+	}
+	if err := s.rd.Set(&a.set); err != nil {
+		return nil, err
+	}
+	if err := s.rd.SP(); err != nil {
+		return nil, err
+	}
+	if s.rd.Peek() == '(' {
+		if err := s.readStoreModifiers(a); err != nil {
+			return nil, err
+		}
+		if err := s.rd.SP(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.readStoreOp(a); err != nil {
+		return nil, err
+	}
+	if err := s.rd.SP(); err != nil {
+		return nil, err
+	}
+	flags, err := s.rd.StoreFlags(nil)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(flags, isRecent) {
+		return nil, badSyntax(`\Recent is the server's to set`)
+	}
+	if a.change.Flags, a.change.Keywords, err = storeFlags(flags); err != nil {
+		return nil, err
+	}
+	return a, s.rd.CRLF()
+}
+
+// readStoreModifiers reads "(UNCHANGEDSINCE n)".
+func (s *session) readStoreModifiers(a *storeArgs) error {
+	return s.rd.List(func() error {
+		name, err := s.rd.Keyword()
+		if err != nil {
+			return err
+		}
+		if string(name) != "UNCHANGEDSINCE" {
+			return badSyntax("Unknown STORE modifier")
+		}
+		if err := s.rd.SP(); err != nil {
+			return err
+		}
+		n, err := s.rd.Number64()
+		since := storage.ModSeq(n)
+		a.change.UnchangedSince = &since
+		return err
+	})
+}
+
+func (s *session) readStoreOp(a *storeArgs) error {
+	name, err := s.rd.Keyword()
+	if err != nil {
+		return err
+	}
+	switch string(name) {
+	case "FLAGS", "FLAGS.SILENT":
+		a.change.Op = storage.FlagsReplace
+	case "+FLAGS", "+FLAGS.SILENT":
+		a.change.Op = storage.FlagsAdd
+	case "-FLAGS", "-FLAGS.SILENT":
+		a.change.Op = storage.FlagsRemove
+	default:
+		return badSyntax("STORE takes FLAGS, +FLAGS or -FLAGS")
+	}
+	a.silent = len(name) > len("+FLAGS")
+	return nil
+}
+
+func isRecent(f goimap.Flag) bool { return strings.EqualFold(string(f), `\Recent`) }
+
+// tellUnchanged tells the flags of those messages of a STORE that it neither
+// changed nor refused, and whether some were gone.
+func (s *session) tellUnchanged(c *call, a *storeArgs, uids []storage.UID, res *storage.FlagResult) (gone bool, err error) {
+	rest := uids
+	if len(res.Changed)+len(res.Modified) > 0 {
+		rest = unnamed(uids, res)
+	}
+	var batch []storage.Message
+	for len(rest) > 0 {
+		n := min(indexBatch, len(rest))
+		batch, err = s.srv.o.Store.Messages(s.ctx, s.id.Account, s.box.box.ID, rest[:n], batch[:0])
+		if err != nil {
+			return gone, err
+		}
+		gone = gone || len(batch) < n
+		for i := range batch {
+			m := &batch[i]
+			if m.Expunged {
+				gone = true
+				continue
+			}
+			if m.ModSeq > s.box.mark {
+				continue // changed by somebody else meanwhile: sync tells it
+			}
+			s.out = append(s.out, '*', ' ')
+			s.out = wire.AppendNumber(s.out, uint64(s.box.seq(m.UID)))
+			s.out = append(s.out, " FETCH ("...)
+			s.out = s.appendChange(s.out, c, m, a.silent)
+			s.out = append(s.out, ")\r\n"...)
+		}
+		if err := s.flushFull(); err != nil {
+			return gone, err
+		}
+		rest = rest[n:]
+	}
+	return gone, nil
+}
+
+// unnamed is what of uids the result does not name; all ascend.
+func unnamed(uids []storage.UID, res *storage.FlagResult) []storage.UID {
+	changed, modified := res.Changed, res.Modified
+	var rest []storage.UID
+	for _, u := range uids {
+		switch {
+		case len(changed) > 0 && changed[0].UID == u:
+			changed = changed[1:]
+		case len(modified) > 0 && modified[0] == u:
+			modified = modified[1:]
+		default:
+			rest = append(rest, u)
+		}
+	}
+	return rest
+}
+
+// appendIDs appends messages as a set of what the command speaks of: UIDs, or
+// sequence numbers.
+func (s *session) appendIDs(dst []byte, c *call, uids []storage.UID) []byte {
+	if c.uid {
+		return wire.AppendNumbers(dst, uids)
+	}
+	seqs := make([]uint32, len(uids))
+	for i, u := range uids {
+		seqs[i] = s.box.seq(u)
+	}
+	return wire.AppendNumbers(dst, seqs)
+}
