@@ -22,6 +22,7 @@ var ErrHeaderTooLong = errors.New("message header too long")
 func ReadHeader(r io.Reader, limit int) (header []byte, body io.Reader, err error) {
 	buf := make([]byte, 0, 4<<10)
 	line := 0 // where the line being read starts
+	seen := 0 // up to where it has no end: a slow sender must not make each octet cost the line
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
@@ -29,16 +30,18 @@ func ReadHeader(r io.Reader, limit int) (header []byte, body io.Reader, err erro
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		for {
-			i := bytes.IndexByte(buf[line:], '\n')
+			i := bytes.IndexByte(buf[seen:], '\n')
 			if i < 0 {
+				seen = len(buf)
 				break
 			}
 			start := line
-			line += i + 1
+			line = seen + i + 1
+			seen = line
 			if line > limit {
 				return nil, nil, ErrHeaderTooLong
 			}
-			if i == 0 || i == 1 && buf[start] == '\r' {
+			if line-start == 1 || line-start == 2 && buf[start] == '\r' {
 				return buf[:line:line], io.MultiReader(bytes.NewReader(buf[line:]), r), nil
 			}
 		}
