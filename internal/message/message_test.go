@@ -318,3 +318,21 @@ func TestRenderedFields(t *testing.T) {
 		t.Errorf("%s %s", a, b)
 	}
 }
+
+func TestToUTF8KnowsCharsets(t *testing.T) {
+	for _, tt := range []struct {
+		text, charset, want string
+		ok                  bool
+	}{
+		{"caf\xe9", "ISO-8859-1", "café", true},
+		{"café", "utf-8", "café", true},
+		{"caf\xe9", "utf-8", "", false},
+		{"\x1b$B4A;z\x1b(B", "iso-2022-jp", "漢字", true},
+		{"x", "x-no-such", "", false},
+	} {
+		got, ok := ToUTF8([]byte(tt.text), tt.charset)
+		if ok != tt.ok || ok && string(got) != tt.want {
+			t.Errorf("%q in %s: %q %v", tt.text, tt.charset, got, ok)
+		}
+	}
+}

@@ -43,6 +43,20 @@ func KnownCharset(name string) bool {
 	return known
 }
 
+// ToUTF8 converts a short text from a charset; ok is false where the charset is
+// unknown or the text is not in it.
+func ToUTF8(text []byte, charset string) (converted []byte, ok bool) {
+	e, known := charsetEncoding(charset)
+	switch {
+	case !known:
+		return nil, false
+	case e == nil:
+		return text, utf8.Valid(text)
+	}
+	converted, err := e.NewDecoder().Bytes(text)
+	return converted, err == nil
+}
+
 // toUTF8 converts r from the charset. Bytes that are not valid become U+FFFD.
 // Text with no charset or an unknown one is taken for UTF-8 if it is valid.
 func toUTF8(r io.Reader, charset string) io.Reader {
