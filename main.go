@@ -127,6 +127,7 @@ func frontEnds(cfg *config.Config, store *storage.Store, keeper *certs.Keeper, l
 		"lmtp":       mail(delivery.LMTP, cfg.LMTP),
 		"imap": imap.New(cfg.IMAP, imap.Options{Store: store, Auth: authn, TLS: keeper.ClientTLS(),
 			PlaintextOnLoopback: plaintext, Trusted: cfg.Trusted, Logger: log, Version: admin.Version()}),
+		"metrics": admin.NewMetricsServer(registry, store, log),
 		"pop3": pop3.New(cfg.POP3, pop3.Options{Store: store, Auth: authn, TLS: keeper.ClientTLS(),
 			PlaintextOnLoopback: plaintext, Trusted: cfg.Trusted, Logger: log, Version: admin.Version()}),
 	}

@@ -47,6 +47,8 @@ type Config struct {
 	Storage    Storage         `toml:"storage"`
 	Shutdown   Shutdown        `toml:"shutdown"`
 
+	Metrics admin.MetricsConfig `toml:"metrics"`
+
 	Domains  []Domain       `toml:"domain"`
 	Accounts []admin.Listed `toml:"account"`
 
@@ -302,6 +304,7 @@ func (c *Config) Endpoints() []Endpoint {
 	add("imaps", "imap", c.IMAP.ListenTLS, true)
 	add("pop3", "pop3", c.POP3.Listen, false)
 	add("pop3s", "pop3", c.POP3.ListenTLS, true)
+	add("metrics", "metrics", c.Metrics.Listen, false)
 	return all
 }
 
