@@ -147,7 +147,7 @@ func parse(r io.Reader) (storage.Parsed, error) {
 	}
 	return storage.Parsed{
 		Version: message.ParserVersion, Header: p.Header, Envelope: p.Envelope,
-		Structure: p.Structure, Parts: p.Parts, Meta: p.Meta.Append(nil),
+		Structure: p.Structure, Parts: p.Parts, Meta: p.Meta.Append(nil), ThreadID: p.Meta.ThreadID(),
 	}, nil
 }
 
