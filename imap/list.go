@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -69,7 +70,17 @@ func (s *session) readList(q *listRequest) (empty bool, err error) {
 			return false, err
 		}
 	}
-	reference, err := s.rd.Mailbox()
+	empty, err = s.readPatterns(q)
+	if err == nil && s.rd.TrySP() {
+		err = s.listReturn(q)
+	}
+	return empty, err
+}
+
+// readPatterns reads the reference and what follows it: a pattern, or several in
+// parentheses; empty: the last one is "".
+func (s *session) readPatterns(q *listRequest) (empty bool, err error) {
+	reference, nameable, err := listName(s.rd.Mailbox())
 	if err != nil {
 		return false, err
 	}
@@ -77,15 +88,15 @@ func (s *session) readList(q *listRequest) (empty bool, err error) {
 		return false, err
 	}
 	pattern := func() error {
-		text, err := s.rd.ListMailbox()
+		text, ok, err := listName(s.rd.ListMailbox())
 		if err != nil {
 			return err
 		}
 		if len(q.patterns) == maxPatterns {
 			return no("LIMIT", "Too many patterns")
 		}
-		empty = text == ""
-		if !empty {
+		empty = ok && text == ""
+		if ok && nameable && !empty {
 			q.patterns = append(q.patterns, wire.CompilePattern(reference+text))
 		}
 		return nil
@@ -96,10 +107,16 @@ func (s *session) readList(q *listRequest) (empty bool, err error) {
 	} else {
 		err = pattern()
 	}
-	if err == nil && s.rd.TrySP() {
-		err = s.listReturn(q)
-	}
 	return empty, err
+}
+
+// listName is a name or pattern as it was read; ok is false for one that no mailbox
+// can have or match, which is no error in LIST.
+func listName(text string, err error) (_ string, ok bool, _ error) {
+	if errors.Is(err, wire.ErrName) {
+		return "", false, nil
+	}
+	return text, err == nil, err
 }
 
 // listSelection reads the options before the reference.

@@ -9,25 +9,21 @@ func (s *session) lsub(*call) error {
 	if err := s.rd.SP(); err != nil {
 		return err
 	}
-	reference, err := s.rd.Mailbox()
-	if err != nil {
-		return err
-	}
-	if err := s.rd.SP(); err != nil {
-		return err
-	}
-	text, err := s.rd.ListMailbox()
+	q := listRequest{subscribed: true, recursive: true}
+	root, err := s.readPatterns(&q)
 	if err != nil {
 		return err
 	}
 	if err := s.rd.CRLF(); err != nil {
 		return err
 	}
-	if text == "" {
+	if q.extended {
+		return badSyntax("LSUB takes one pattern")
+	}
+	if root {
 		s.untagged(`LSUB (\Noselect) "/" ""`)
 		return nil
 	}
-	q := listRequest{subscribed: true, recursive: true, patterns: []wire.Pattern{wire.CompilePattern(reference + text)}}
 	names, err := s.listNames(&q)
 	if err != nil {
 		return err
