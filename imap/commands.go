@@ -133,6 +133,12 @@ func messageCommand(name []byte) (command, bool) {
 	switch string(name) {
 	case "FETCH":
 		return command{in: selected, run: (*session).fetch, uid: (*session).fetch, keepExpunged: true}, true
+	case "SEARCH":
+		return command{in: selected, run: (*session).search, uid: (*session).search, keepExpunged: true}, true
+	case "SORT":
+		return command{in: selected, run: (*session).sort, uid: (*session).sort, keepExpunged: true}, true
+	case "THREAD":
+		return command{in: selected, run: (*session).thread, uid: (*session).thread, keepExpunged: true}, true
 	case "STORE":
 		return command{in: selected, run: (*session).store, uid: (*session).store, keepExpunged: true, writes: true}, true
 	case "COPY":

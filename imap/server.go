@@ -37,6 +37,8 @@ type Server struct {
 	ctx    context.Context // ends when a shutdown's patience does
 	cancel context.CancelFunc
 
+	progressEvery time.Duration // between INPROGRESS responses
+
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
 	sessions  map[*session]bool
@@ -58,10 +60,11 @@ func New(cfg Config, o Options) *Server {
 	return &Server{
 		cfg: cfg, o: o, log: o.Logger,
 		ctx: ctx, cancel: cancel,
-		listeners: map[net.Listener]bool{},
-		sessions:  map[*session]bool{},
-		byAddr:    map[netip.Addr]int{},
-		byAccount: map[storage.AccountID]int{},
+		progressEvery: progressEvery,
+		listeners:     map[net.Listener]bool{},
+		sessions:      map[*session]bool{},
+		byAddr:        map[netip.Addr]int{},
+		byAccount:     map[storage.AccountID]int{},
 	}
 }
 

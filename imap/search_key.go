@@ -1,0 +1,203 @@
+package imap
+
+import (
+	"posthorn/imap/wire"
+	"posthorn/storage"
+)
+
+// Bounds of one search: keys all in all, and those that look into bodies, each
+// of which costs a look at every octet.
+const (
+	maxSearchKeys = 1000
+	maxBodyKeys   = 32
+)
+
+// keyKind is what a search key asks about, in the order of what the answer costs.
+type keyKind uint8
+
+const (
+	keyAll      keyKind = iota
+	keyNone             // nothing matches, e.g. an unknown keyword
+	keyFlags            // has all of flags
+	keyKeyword          // has the keyword bits
+	keyRecent           //
+	keySeqs             // sequence numbers
+	keyUIDs             //
+	keyReceived         // ranges: from <= x < end
+	keySize             //
+	keyModSeq           //
+
+	keyAnd // before the others, so that it sorts by its own cost
+	keyOr
+	keyNot
+
+	keySaved    // of the row
+	keyEmailID  //
+	keyThreadID //
+	keySent     // of what was parsed; seconds of the wall clock where it was sent
+	keyHeader   // a field with this name has the text
+
+	keyBody // text parts
+	keyText // header or text parts
+)
+
+// cost is how dear a key is: 0 for the shared index, 1 for a message's row, 2
+// for its body.
+type cost uint8
+
+const (
+	costIndex cost = iota
+	costRow
+	costBody
+)
+
+// searchKey is a node of a search program (RFC 9051 6.4.4).
+type searchKey struct {
+	kind keyKind
+	cost cost // of the dearest below
+	slot int  // where results of rows and bodies are kept
+
+	kids []searchKey // keyAnd, keyOr, keyNot
+
+	flags     storage.Flags
+	keywords  storage.KeywordSet
+	set       wire.Set
+	from, end int64
+	field     string // lower case
+	addresses bool   // the field holds addresses
+	text      []byte // case-mapped; empty: the field is there
+	id        string // object id
+}
+
+// costOf is what a kind costs by itself.
+func costOf(kind keyKind) cost {
+	switch kind {
+	case keySaved, keyEmailID, keyThreadID, keySent, keyHeader:
+		return costRow
+	case keyBody, keyText:
+		return costBody
+	}
+	return costIndex
+}
+
+// wants are the columns that the key needs of a row.
+func (k *searchKey) wants() storage.Want {
+	var w storage.Want
+	switch k.kind {
+	case keySent:
+		w = storage.WantMeta
+	case keyHeader:
+		w = storage.WantHeader
+	case keyBody:
+		w = storage.WantParts
+	case keyText:
+		w = storage.WantParts | storage.WantHeader
+	}
+	for i := range k.kids {
+		w |= k.kids[i].wants()
+	}
+	return w
+}
+
+// truth is what is known of a key and a message so far.
+type truth uint8
+
+const (
+	unknown truth = iota
+	no3
+	yes3
+)
+
+func truthOf(b bool) truth {
+	if b {
+		return yes3
+	}
+	return no3
+}
+
+func (t truth) not() truth {
+	switch t {
+	case yes3:
+		return no3
+	case no3:
+		return yes3
+	}
+	return unknown
+}
+
+// candidate is a message under examination. Its row is there while it is read;
+// results of rows and bodies stay in slots.
+type candidate struct {
+	message *storage.Message
+	seq     uint32
+	recent  bool
+	row     *rowView
+	slots   []truth
+}
+
+// eval says whether the message matches, as far as is known.
+func (k *searchKey) eval(c *candidate) truth {
+	m := c.message
+	switch k.kind {
+	case keyAll:
+		return yes3
+	case keyNone:
+		return no3
+	case keyFlags:
+		return truthOf(m.Flags&k.flags == k.flags)
+	case keyKeyword:
+		return truthOf(m.Keywords&k.keywords != 0)
+	case keyRecent:
+		return truthOf(c.recent)
+	case keySeqs:
+		return truthOf(k.set.Contains(c.seq))
+	case keyUIDs:
+		return truthOf(k.set.Contains(uint32(m.UID)))
+	case keyReceived:
+		return k.within(m.Received)
+	case keySize:
+		return k.within(m.Size)
+	case keyModSeq:
+		return k.within(int64(m.ModSeq))
+	case keyNot:
+		return k.kids[0].eval(c).not()
+	case keyAnd:
+		return k.evalAll(c, no3)
+	case keyOr:
+		return k.evalAll(c, yes3)
+	}
+	if c.slots[k.slot] == unknown && c.row != nil {
+		c.slots[k.slot] = c.row.eval(k)
+	}
+	return c.slots[k.slot]
+}
+
+// evalAll evaluates kids until one of them decides: no for AND, yes for OR.
+func (k *searchKey) evalAll(c *candidate, decides truth) truth {
+	result := decides.not()
+	for i := range k.kids {
+		switch k.kids[i].eval(c) {
+		case decides:
+			return decides
+		case unknown:
+			result = unknown
+		}
+	}
+	return result
+}
+
+func (k *searchKey) within(n int64) truth { return truthOf(k.from <= n && n < k.end) }
+
+// open calls visit for each key below whose answer is still to be found in the
+// body, and whose answer matters.
+func (k *searchKey) open(c *candidate, visit func(*searchKey)) {
+	if k.cost < costBody || k.eval(c) != unknown {
+		return
+	}
+	if len(k.kids) == 0 {
+		visit(k)
+	}
+	for i := range k.kids {
+		k.kids[i].open(c, visit)
+	}
+}

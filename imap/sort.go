@@ -1,0 +1,265 @@
+package imap
+
+import (
+	"cmp"
+	"slices"
+
+	"posthorn/internal/message"
+	"posthorn/storage"
+)
+
+// maxSortKeys bounds the criteria of one SORT; each would have its place in
+// every message's record.
+const maxSortKeys = 32
+
+// sortBy is a sort key of RFC 5256 3 and RFC 5957.
+type sortBy uint8
+
+const (
+	byArrival sortBy = iota
+	bySize
+	byCc
+	byDate
+	byFrom
+	bySubject
+	byTo
+	byDisplayFrom
+	byDisplayTo
+)
+
+// criterion is one key of a SORT.
+type criterion struct {
+	by      sortBy
+	reverse bool
+}
+
+// sort answers SORT and UID SORT (RFC 5256 3), extended by RFC 5267 3.1 and
+// RFC 5957.
+func (s *session) sort(c *call) error {
+	a, criteria, err := s.readSort()
+	if err != nil {
+		s.searchRefused(a, err)
+		return err
+	}
+	hits, err := s.find(c, a)
+	if err != nil {
+		s.searchRefused(a, err)
+		return err
+	}
+	if a.results&returnSave != 0 {
+		// The saved result is a set: its order is of no account (RFC 5267 3.1).
+		s.box.save(a, hits)
+	}
+	if err := s.order(hits, criteria); err != nil {
+		return err
+	}
+	if a.extended {
+		return s.tellExtended(c, a, hits)
+	}
+	return s.tellHits(c, a, "* SORT", hits)
+}
+
+// readSort reads "[RETURN (...)] (criteria) charset keys".
+func (s *session) readSort() (*searchArgs, []criterion, error) {
+	a := new(searchArgs)
+	if err := s.rd.SP(); err != nil {
+		return a, nil, err
+	}
+	if err := s.readSearchReturn(a); err != nil {
+		return a, nil, err
+	}
+	criteria, err := s.readCriteria()
+	if err != nil {
+		return a, nil, err
+	}
+	return a, criteria, s.readCharsetProgram(a)
+}
+
+// readCharsetProgram reads " charset keys", as SORT and THREAD have them.
+func (s *session) readCharsetProgram(a *searchArgs) error {
+	if err := s.rd.SP(); err != nil {
+		return err
+	}
+	charset, err := s.rd.AString()
+	if err != nil {
+		return err
+	}
+	if err := a.setCharset(string(charset)); err != nil {
+		return err
+	}
+	if err := s.rd.SP(); err != nil {
+		return err
+	}
+	return s.readProgram(a)
+}
+
+func (s *session) readCriteria() (criteria []criterion, err error) {
+	reverse := false
+	err = s.rd.List(func() error {
+		name, err := s.rd.Keyword()
+		if err != nil {
+			return err
+		}
+		if string(name) == "REVERSE" {
+			if reverse {
+				return badSyntax("REVERSE stands before a sort key")
+			}
+			reverse = true
+			return nil
+		}
+		by, ok := sortKey(string(name))
+		if !ok {
+			return badSyntax("Unknown sort key")
+		}
+		if len(criteria) == maxSortKeys {
+			return no("LIMIT", "Too many sort keys")
+		}
+		criteria = append(criteria, criterion{by, reverse})
+		reverse = false
+		return nil
+	})
+	if err == nil && (reverse || len(criteria) == 0) {
+		err = badSyntax("Missing sort key")
+	}
+	return criteria, err
+}
+
+func sortKey(name string) (sortBy, bool) {
+	switch name {
+	case "ARRIVAL":
+		return byArrival, true
+	case "CC":
+		return byCc, true
+	case "DATE":
+		return byDate, true
+	case "FROM":
+		return byFrom, true
+	case "SIZE":
+		return bySize, true
+	case "SUBJECT":
+		return bySubject, true
+	case "TO":
+		return byTo, true
+	case "DISPLAYFROM":
+		return byDisplayFrom, true
+	case "DISPLAYTO":
+		return byDisplayTo, true
+	}
+	return 0, false
+}
+
+// sortValue is what one criterion compares of a message.
+type sortValue struct {
+	n    int64
+	text string
+}
+
+// sortRecord is a hit with its values, one a criterion.
+type sortRecord struct {
+	hit
+	values []sortValue
+}
+
+// order sorts hits in place.
+func (s *session) order(hits []hit, criteria []criterion) error {
+	records := make([]sortRecord, len(hits))
+	values := make([]sortValue, len(hits)*len(criteria))
+	for i := range hits {
+		records[i] = sortRecord{hits[i], values[i*len(criteria) : (i+1)*len(criteria)]}
+	}
+	err := s.eachMeta(hits, func(i int, m *storage.Message, meta *message.Meta) {
+		for k := range criteria {
+			records[i].values[k] = criteria[k].value(m, meta)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(records, func(a, b sortRecord) int {
+		for k := range criteria {
+			order := cmp.Compare(a.values[k].n, b.values[k].n)
+			if order == 0 {
+				order = cmp.Compare(a.values[k].text, b.values[k].text)
+			}
+			if criteria[k].reverse {
+				order = -order
+			}
+			if order != 0 {
+				return order
+			}
+		}
+		return cmp.Compare(a.seq, b.seq) // RFC 5256 3: the last resort, never reversed
+	})
+	for i := range records {
+		hits[i] = records[i].hit
+	}
+	return nil
+}
+
+// value is what the criterion compares.
+func (c criterion) value(m *storage.Message, meta *message.Meta) sortValue {
+	switch c.by {
+	case byArrival:
+		return sortValue{n: m.Received}
+	case bySize:
+		return sortValue{n: m.Size}
+	case byDate:
+		return sortValue{n: sentDate(m, meta)}
+	case byCc:
+		return sortValue{text: meta.Cc}
+	case byFrom:
+		return sortValue{text: meta.From}
+	case bySubject:
+		return sortValue{text: meta.Subject}
+	case byTo:
+		return sortValue{text: meta.To}
+	case byDisplayFrom:
+		return sortValue{text: meta.DisplayFrom}
+	}
+	return sortValue{text: meta.DisplayTo}
+}
+
+// sentDate is the sent date, INTERNALDATE where there is none (RFC 5256 2.2).
+func sentDate(m *storage.Message, meta *message.Meta) int64 {
+	if meta.HasDate {
+		return meta.Date.Unix()
+	}
+	return m.Received
+}
+
+// eachMeta calls visit with what is known of each hit, ascending; hits that are
+// gone for good are left out. meta is visit's to keep.
+func (s *session) eachMeta(hits []hit, visit func(i int, m *storage.Message, meta *message.Meta)) error {
+	var uids []storage.UID
+	var messages []storage.Message
+	for done := 0; done < len(hits); done += len(uids) {
+		uids = uids[:0]
+		for i := done; i < min(done+rowBatch, len(hits)); i++ {
+			uids = append(uids, hits[i].uid)
+		}
+		var err error
+		messages, err = s.srv.o.Store.Messages(s.ctx, s.id.Account, s.box.box.ID, uids, messages[:0])
+		if err != nil {
+			return err
+		}
+		at, i := 0, done
+		err = s.srv.o.Store.Contents(s.ctx, s.id.Account, s.box.box.ID, uids, storage.WantMeta, func(row *storage.Content) error {
+			for at < len(messages) && messages[at].UID < row.UID {
+				at++
+			}
+			if at == len(messages) || messages[at].UID != row.UID {
+				return nil
+			}
+			for hits[i].uid != row.UID {
+				i++
+			}
+			meta, _ := message.ParseMeta(row.Meta) // a broken one is empty
+			visit(i, &messages[at], &meta)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
