@@ -25,13 +25,13 @@ func (c *conn) chunk(id BodyID, seq int64) ([]byte, error) {
 	err := c.queryRow("SELECT codec, data FROM chunks WHERE id = ?", chunkID(id, seq)).scan(&codec, &data)
 	if errors.Is(err, ErrNotFound) {
 		// Not ErrNotFound: the message is there, its bytes are damaged.
-		return nil, fmt.Errorf("chunk %d of body %d is missing", seq, id)
+		return nil, fmt.Errorf("chunk %d of body %d is missing: %w", seq, id, ErrDamaged)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chunk %d of body %d: %w", seq, id, err)
 	}
 	if codec != 0 {
-		return nil, fmt.Errorf("chunk %d of body %d has the unknown codec %d", seq, id, codec)
+		return nil, fmt.Errorf("chunk %d of body %d has the unknown codec %d: %w", seq, id, codec, ErrDamaged)
 	}
 	return data, nil
 }
@@ -95,7 +95,9 @@ type MessageReader struct {
 }
 
 // OpenMessage opens the whole message for reading; it serves expunged messages
-// in the retention window. ctx bounds the reader's reads too. ErrNotFound.
+// in the retention window. ctx bounds the reader's reads too. ErrNotFound;
+// ErrDamaged, here or from the reader, where its bytes are lost: only this
+// message is harmed.
 func (s *Store) OpenMessage(ctx context.Context, a AccountID, id MailboxID, uid UID) (*MessageReader, error) {
 	m := &MessageReader{s: s, ctx: ctx}
 	err := s.read(ctx, "open message", func(r *reader) error {
@@ -116,7 +118,7 @@ func (s *Store) OpenMessage(ctx context.Context, a AccountID, id MailboxID, uid 
 			CASE WHEN c.prefix_len > 0 THEN (SELECT substr(data, 1, c.prefix_len) FROM headers WHERE content = c.id) END
 			FROM contents c WHERE c.id = ?`, content).scan(&m.body, &m.size, &prefix)
 		if errors.Is(err, ErrNotFound) {
-			return fmt.Errorf("content %d is missing", content)
+			return fmt.Errorf("content %d is missing: %w", content, ErrDamaged)
 		}
 		if err != nil {
 			return err
@@ -173,7 +175,7 @@ func (m *MessageReader) Chunk(off int64) ([]byte, error) {
 	}
 	rest := min(m.size-seq*chunkSize, chunkSize)
 	if int64(len(m.chunk)) != rest {
-		return nil, fmt.Errorf("storage: read message: chunk %d of body %d has %d octets, not %d", seq, m.body, len(m.chunk), rest)
+		return nil, fmt.Errorf("storage: read message: chunk %d of body %d has %d octets, not %d: %w", seq, m.body, len(m.chunk), rest, ErrDamaged)
 	}
 	return m.chunk[off-seq*chunkSize:], nil
 }

@@ -22,6 +22,7 @@ var (
 	ErrNotEmpty  = errors.New("not empty")                 // a domain that still has accounts
 	ErrExpunged  = errors.New("expunged")                  // a message that was to be replaced
 	ErrLocked    = errors.New("the data folder is in use") // by another process
+	ErrDamaged   = errors.New("damaged on the disk")       // what was asked for; the rest of the store works
 	ErrClosed    = errors.New("the store is closed")
 	ErrStop      = errors.New("stop") // a callback's way to end an iteration early; not returned
 )
@@ -39,6 +40,8 @@ func sentinel(err error) error {
 		return ErrDiskFull
 	case sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_PERM:
 		return ErrReadOnly
+	case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
+		return ErrDamaged
 	}
 	return nil
 }

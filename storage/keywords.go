@@ -21,7 +21,7 @@ func keywordList(c *conn, id MailboxID) ([]string, error) {
 	for rows.next() {
 		if bit := rows.int(0); bit != int64(len(list)) {
 			rows.close()
-			return nil, fmt.Errorf("mailbox %d: keyword bits have a gap at %d", id, len(list))
+			return nil, fmt.Errorf("mailbox %d: keyword bits have a gap at %d: %w", id, len(list), ErrDamaged)
 		}
 		list = append(list, rows.string(1))
 	}
