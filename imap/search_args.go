@@ -209,10 +209,9 @@ func (s *session) readKeySet(kind keyKind) (searchKey, error) {
 		}
 		k.set.Resolve(highest)
 	default:
+		// A number beyond the mailbox matches nothing, as it does in Dovecot:
+		// an answer does no harm here, unlike in FETCH.
 		k.set.Resolve(uint32(len(v.uids)))
-		if k.set.Max() > uint32(len(v.uids)) {
-			return k, badSyntax("There is no message with that sequence number")
-		}
 	}
 	return k, nil
 }

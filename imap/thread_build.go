@@ -138,6 +138,9 @@ func (t *threader) link(meta *message.Meta) {
 		last = n
 	}
 	if t.nodes[own].parent != last {
+		// The message knows best: another's word for its parent counts no more,
+		// even if its own would make a loop.
+		t.nodes[own].parent = none
 		t.setParent(own, last)
 	}
 }
