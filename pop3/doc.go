@@ -24,6 +24,10 @@
 //   - Memory of an idle session is bounded and small: buffers are borrowed.
 //   - An error becomes an -ERR in reply.go alone.
 //
+// Without UTF8 a header that is not ASCII goes out as a surrogate (RFC 6856 2.1).
+// RETR's +OK has the surrogate's size; LIST and STAT have that of the message,
+// as with UTF8: to know better they would have to read every header.
+//
 // Lines from clients end in CRLF; a bare LF is taken for one (nothing relays
 // POP3, so a client's idea of lines cannot harm anybody else). A line that has a
 // NUL or a CR elsewhere is refused. What stands behind the last LF when the

@@ -47,26 +47,44 @@ func (s *session) send(e *entry, command string, cut *excerpt) error {
 	}
 	defer r.Close()
 	// The first read is before the +OK, so that its failure can be told.
-	data, err := r.Chunk(0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	first, size, err := s.first(r)
+	if err != nil {
 		return err
 	}
 	s.begin()
 	if cut == nil {
 		s.out = append(s.out, "+OK "...)
-		s.out = strconv.AppendInt(s.out, r.Size(), 10)
+		s.out = strconv.AppendInt(s.out, r.Size()-size+int64(len(first)), 10)
 		s.out = append(s.out, " octets\r\n"...)
 	} else {
 		s.ok("Top of message follows")
 	}
-	return s.stream(r, data, command, cut)
+	return s.stream(r, first, size, command, cut)
 }
 
-// stream sends a message from its first chunk on, dot-stuffed, and its end.
-func (s *session) stream(r *storage.MessageReader, data []byte, command string, cut *excerpt) error {
+// first is what is sent first, in place of so many octets of the message: its
+// first chunk, or a surrogate of a header that the client may not see.
+func (s *session) first(r *storage.MessageReader) (data []byte, replaces int64, err error) {
+	if !s.utf8 {
+		header, err := foreignHeader(r)
+		if err != nil {
+			return nil, 0, err
+		}
+		if header != nil {
+			return surrogate(header), int64(len(header)), nil
+		}
+	}
+	data, err = r.Chunk(0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, err
+	}
+	return data, int64(len(data)), nil
+}
+
+// stream sends first and then the message from off on, dot-stuffed, and its end.
+func (s *session) stream(r *storage.MessageReader, first []byte, off int64, command string, cut *excerpt) error {
 	dots := newStuffer()
-	for off := int64(0); len(data) > 0; {
-		off += int64(len(data))
+	for data := first; len(data) > 0; {
 		more := true
 		if cut != nil {
 			data, more = cut.take(data)
@@ -86,6 +104,7 @@ func (s *session) stream(r *storage.MessageReader, data []byte, command string, 
 		if data, err = r.Chunk(off); err != nil && !errors.Is(err, io.EOF) {
 			return s.midway(true, command, err)
 		}
+		off += int64(len(data))
 	}
 	s.out = dots.end(s.out)
 	return nil

@@ -87,7 +87,7 @@ func TestMessageWithoutLastLineEndGetsOne(t *testing.T) {
 func TestKilledClientLosesNothing(t *testing.T) {
 	h := newHarness(t)
 	for n := range 20 {
-		must(t, h.deliver("alice", "INBOX", crlf(fmt.Sprintf("Subject: %d\n\n", n))+strings.Repeat("text\r\n", 20000)))
+		must(t, h.deliver("alice", "INBOX", crlf(fmt.Sprintf("Subject: %d\n\n", n))+strings.Repeat("text\r\n", 200000)))
 	}
 	c := h.login(t, alice)
 	seen := map[string]bool{}
@@ -95,7 +95,7 @@ func TestKilledClientLosesNothing(t *testing.T) {
 	c.say("RETR 1", "+OK")
 	c.body()
 	c.say("DELE 1", "+OK")
-	// Ask for everything, take little, and die by reset.
+	// Ask for more than the sockets hold, take little, and die by reset.
 	for n := 2; n <= 20; n++ {
 		c.send(fmt.Sprintf("RETR %d\r\nDELE %d\r\n", n, n))
 	}

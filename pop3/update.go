@@ -40,6 +40,13 @@ func (s *session) quit(rest []byte) error {
 		s.ok("Bye")
 		return errQuit
 	}
+	// What RETR sent in the same burst goes out first: if the client is gone,
+	// nothing is removed.
+	if s.drop.count < len(s.drop.entries) {
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
 	s.ending = "quit"
 	s.markRetrieved()
 	err := s.update()
