@@ -49,9 +49,10 @@ func (s *session) store(c *call) error {
 		return nil
 	}
 	gone, err := s.tellUnchanged(c, a, uids, &res)
-	if err == nil && gone && !c.uid {
-		// RFC 2180 4.2: the client has to learn that not all was stored.
-		return &response{"NO", "EXPUNGEISSUED", "Some messages have been expunged"}
+	if gone && c.code == "" {
+		// The rest was stored: an OK, as from Dovecot, that says what is coming
+		// (RFC 5530 3).
+		c.code = "EXPUNGEISSUED"
 	}
 	return err
 }
