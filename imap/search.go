@@ -208,7 +208,7 @@ type undecided struct {
 }
 
 // find returns the messages of the view that match, ascending. What another
-// session has expunged is not found any more.
+// session has expunged is still found while the client counts it.
 func (s *session) find(c *call, a *searchArgs) ([]hit, error) {
 	if a.byModSeq {
 		s.enableCondstore()
@@ -250,9 +250,6 @@ func (x *searcher) examine(messages []storage.Message, done int) error {
 		m := &messages[i]
 		for seq++; v.uids[seq-1] != m.UID; {
 			seq++
-		}
-		if m.Expunged {
-			continue
 		}
 		at := len(x.undecide) * x.a.slots
 		c := candidate{message: m, seq: seq, recent: v.recent.has(m.UID)}
