@@ -239,6 +239,8 @@ func (v *verifier) header(c *storedContent) error {
 	err := v.read(func(r *reader) error {
 		return r.queryRow("SELECT substr(data, ? + 1) FROM headers WHERE content = ?", c.prefixLen, c.id).scan(&rest)
 	})
+	// A very long header is kept in part, and ended with an empty line.
+	rest = bytes.TrimSuffix(rest, []byte("\r\n"))
 	for seq := int64(0); err == nil && len(rest) > 0; seq++ {
 		var data []byte
 		err = v.read(func(r *reader) (err error) {

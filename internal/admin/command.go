@@ -8,7 +8,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"posthorn/storage"
 )
@@ -27,9 +31,25 @@ type env struct {
 	out   io.Writer
 	err   io.Writer
 
+	dataDir string // for offline commands, which have no store
+	workDir string // what relative paths in args are relative to
+
 	json          bool
 	passwordStdin bool
+	flags         options
+	given         []string // the names of the flags on the command line
 	args          []string
+}
+
+// options are the flags that single commands take.
+type options struct {
+	account string
+	full    bool
+	leave   bool // rollback's -leave-new-mail
+	list    bool
+	mailbox string
+	since   time.Duration
+	uid     uint
 }
 
 // command is one sub-command; its words are the key it is found by.
@@ -40,8 +60,13 @@ type command struct {
 	min   int    // number of arguments
 	max   int    // -1: any number
 
-	json     bool // takes --json
-	password bool // takes a password: prompted for, or --password-stdin
+	json     bool     // takes --json
+	password bool     // takes a password: prompted for, or --password-stdin
+	flags    []string // those of options that it takes
+
+	// offline tells that the command, with these flags, works on a data folder
+	// that no server owns, and opens it itself. Nil: never.
+	offline func(e *env) bool
 
 	run func(ctx context.Context, e *env) error
 }
@@ -64,6 +89,9 @@ func commands() []command {
 		{words: "domain list", help: "list the domains", json: true, run: domainList},
 		{words: "domain remove", args: "DOMAIN", help: "stop accepting mail for a domain without accounts", min: 1, max: 1, run: domainRemove},
 		{words: "queue list", help: "list the mail that waits for other servers", json: true, run: queueList},
+		{words: "undelete", args: "ADDRESS [--mailbox NAME] [--since 3d] [--list]", help: "bring expunged mail back", min: 1, max: 1,
+			json: true, flags: []string{"mailbox", "since", "list"}, run: undelete},
+		{words: "verify", args: "[--full]", help: "look for what is wrong in the store", json: true, flags: []string{"full"}, run: verify},
 	}
 }
 
@@ -84,6 +112,16 @@ func parse(args []string) (*command, *env, error) {
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&e.json, "json", false, "")
 	flags.BoolVar(&e.passwordStdin, "password-stdin", false, "")
+	flags.StringVar(&e.flags.account, "account", "", "")
+	flags.BoolVar(&e.flags.full, "full", false, "")
+	flags.BoolVar(&e.flags.leave, "leave-new-mail", false, "")
+	flags.BoolVar(&e.flags.list, "list", false, "")
+	flags.StringVar(&e.flags.mailbox, "mailbox", "", "")
+	flags.Func("since", "", func(text string) (err error) {
+		e.flags.since, err = parseAge(text)
+		return err
+	})
+	flags.UintVar(&e.flags.uid, "uid", 0, "")
 	var words []string
 	for len(args) > 0 {
 		if args[0] == "--" {
@@ -110,10 +148,11 @@ func parse(args []string) (*command, *env, error) {
 	for i := range all {
 		c := &all[i]
 		noun, verb, _ := strings.Cut(c.words, " ")
-		if len(words) < 2 || words[0] != noun || words[1] != verb {
+		if len(words) == 0 || words[0] != noun || verb != "" && (len(words) < 2 || words[1] != verb) {
 			continue
 		}
-		e.args = words[2:]
+		e.args = words[len(strings.Fields(c.words)):]
+		flags.Visit(func(f *flag.Flag) { e.given = append(e.given, f.Name) })
 		return c, e, c.check(e)
 	}
 	return nil, nil, usageError{unknown(words)}
@@ -148,7 +187,35 @@ func (c *command) check(e *env) error {
 	case e.passwordStdin && !c.password:
 		return usageError{c.words + " takes no password"}
 	}
+	for _, name := range e.given {
+		if name != "json" && name != "password-stdin" && !slices.Contains(c.flags, name) {
+			return usageError{fmt.Sprintf("%s has no --%s: usage: %s", c.words, name, usage)}
+		}
+	}
 	return nil
+}
+
+// parseAge reads a duration like 90m, 12h, 3d or 2w.
+func parseAge(text string) (time.Duration, error) {
+	last := max(0, len(text)-1)
+	unit := map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour}[text[last:]]
+	n, err := strconv.ParseUint(text[:last], 10, 16)
+	d := time.Duration(n) * unit
+	if unit == 0 || err != nil {
+		d, err = time.ParseDuration(text)
+	}
+	if err != nil || d <= 0 {
+		return 0, errors.New("write a time as 90m, 12h, 3d or 2w")
+	}
+	return d, nil
+}
+
+// path is a file's or folder's place as the operator's shell sees it.
+func (e *env) path(name string) string {
+	if filepath.IsAbs(name) || e.workDir == "" {
+		return name
+	}
+	return filepath.Join(e.workDir, name)
 }
 
 // exec runs the command and reports its outcome in words and exit status.

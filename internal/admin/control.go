@@ -32,6 +32,7 @@ const (
 type request struct {
 	Args  []string `json:"args"`
 	Input string   `json:"input"` // the first line of standard input, for passwords
+	Dir   string   `json:"dir"`   // where the command was typed, for paths among Args
 }
 
 // frame is a piece of the answer; the last one carries Exit.
@@ -117,10 +118,14 @@ func (c *Control) answer(ctx context.Context, conn net.Conn) {
 	}
 	exit := ExitUsage
 	cmd, e, err := parse(q.Args)
-	if err != nil {
+	switch {
+	case err != nil:
 		send(frame{Err: fmt.Sprintf("posthorn: %v\n", err)})
-	} else {
+	case cmd.offline != nil && cmd.offline(e):
+		send(frame{Err: fmt.Sprintf("posthorn: %s: a server runs on the data folder: stop it first\n", cmd.words)})
+	default:
 		c.log.Info("command", "command", cmd.words, "args", e.args)
+		e.workDir = q.Dir
 		e.store, e.in = c.store, bytes.NewReader([]byte(q.Input))
 		e.out = writerFunc(func(p []byte) error { return send(frame{Out: string(p)}) })
 		e.err = writerFunc(func(p []byte) error { return send(frame{Err: string(p)}) })

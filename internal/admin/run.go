@@ -33,7 +33,15 @@ func Run(ctx context.Context, dataDir string, args []string, in *os.File, out, e
 			return ExitFailed
 		}
 	}
-	q := request{Args: args, Input: string(input)}
+	if e.workDir, err = os.Getwd(); err != nil {
+		fmt.Fprintf(errOut, "posthorn: %s: %v\n", cmd.words, err)
+		return ExitFailed
+	}
+	if cmd.offline != nil && cmd.offline(e) {
+		e.dataDir, e.out, e.err = dataDir, out, errOut
+		return cmd.exec(ctx, e)
+	}
+	q := request{Args: args, Input: string(input), Dir: e.workDir}
 	for deadline := time.Now().Add(startWait); ; {
 		exit, err := ask(ctx, dataDir, q, out, errOut)
 		if err == nil {

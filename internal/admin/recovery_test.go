@@ -1,0 +1,108 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"posthorn/internal/message"
+	"posthorn/storage"
+)
+
+// testDelivery appends a message to the account's INBOX.
+func testDelivery(t *testing.T, store *storage.Store, address, subject string) storage.UID {
+	t.Helper()
+	ctx := context.Background()
+	account, err := store.AccountByAddress(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := store.Mailbox(ctx, account.ID, "INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "From: Bo <bo@example.org>\r\nSubject: " + subject + "\r\n\r\nhello\r\n"
+	stage := store.NewStage(ctx)
+	defer stage.Discard()
+	fmt.Fprint(stage, text)
+	p, err := message.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := store.Append(ctx, account.ID, box.ID, []storage.NewMessage{{Stage: stage,
+		Parsed: storage.Parsed{Version: 1, Header: p.Header, Envelope: p.Envelope, Structure: p.Structure}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done.UIDs[0]
+}
+
+// expungeAll expunges the account's INBOX.
+func expungeAll(t *testing.T, store *storage.Store, address string) {
+	t.Helper()
+	ctx := context.Background()
+	account, err := store.AccountByAddress(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := store.Mailbox(ctx, account.ID, "INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Expunge(ctx, account.ID, box.ID, nil, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func withAccount(t *testing.T) (shell, *storage.Store) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	store := serve(t, dir)
+	s := shell{t, dir}
+	s.ok("", "domain", "add", "example.org")
+	s.ok("secret\n", "account", "add", "al@example.org", "--password-stdin")
+	return s, store
+}
+
+func TestVerifyAndUndeleteThroughTheServer(t *testing.T) {
+	s, store := withAccount(t)
+	testDelivery(t, store, "al@example.org", "=?utf-8?q?Gr=C3=BC=C3=9Fe?=")
+	if out := s.ok("", "verify"); !strings.Contains(out, "nothing is wrong: 1 accounts, 6 mailboxes, 1 messages") {
+		t.Errorf("verify: %q", out)
+	}
+	if out := s.ok("", "verify", "--full", "--json"); out != "" {
+		t.Errorf("verify --json: %q", out)
+	}
+	expungeAll(t, store, "al@example.org")
+	var line retainedLine
+	out := s.ok("", "undelete", "al@example.org", "--list", "--json", "--since", "2d")
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line.Subject != "Grüße" || line.Mailbox != "INBOX" || line.UID != 1 {
+		t.Errorf("undelete --list --json: %q, %v", out, err)
+	}
+	if out := s.ok("", "undelete", "al@example.org", "--list"); !strings.Contains(out, "INBOX  expunged ") || !strings.Contains(out, "bo@example.org>: Grüße") {
+		t.Errorf("undelete --list: %q", out)
+	}
+	if out := s.ok("", "undelete", "al@example.org", "--mailbox", "inbox"); out != "1 messages are back\n" {
+		t.Errorf("undelete: %q", out)
+	}
+	s.fails(ExitFailed, "no mailbox \"Nowhere\"", "", "undelete", "al@example.org", "--mailbox", "Nowhere")
+	s.fails(ExitUsage, "3d", "", "undelete", "al@example.org", "--since", "yesterday")
+	s.fails(ExitUsage, "--list", "", "undelete", "al@example.org", "--json")
+	s.fails(ExitUsage, "no --mailbox", "", "verify", "--mailbox", "INBOX")
+}
+
+func TestAgeIsReadInDaysAndWeeksToo(t *testing.T) {
+	for text, want := range map[string]float64{"90m": 1.5, "12h": 12, "3d": 72, "2w": 336, "1h30m": 1.5} {
+		if d, err := parseAge(text); err != nil || d.Hours() != want {
+			t.Errorf("%s: %v, %v", text, d, err)
+		}
+	}
+	for _, text := range []string{"", "d", "3", "-3d", "3dd", "0d", "3x", "99999d", "1.5d"} {
+		if d, err := parseAge(text); err == nil {
+			t.Errorf("%q: %v", text, d)
+		}
+	}
+}
