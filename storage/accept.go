@@ -12,31 +12,34 @@ import (
 // is taken. ErrInvalid: there is neither copy nor hop. Quota is not asked: who
 // was admitted at RCPT keeps the message.
 func (s *Store) Accept(ctx context.Context, m Acceptance) error {
-	err := s.write(ctx, "accept", func(t *tx) error {
-		holders := len(m.Copies)
-		if len(m.Hops) > 0 {
-			holders++
-		}
-		if holders == 0 {
-			return fmt.Errorf("message without destination: %w", ErrInvalid)
-		}
-		content, err := t.putContent(m.Stage, len(m.Prefix), &m.Parsed, holders)
-		if err != nil {
-			return err
-		}
-		size := int64(len(m.Prefix)) + m.Stage.size
-		for i := range m.Copies {
-			if err := t.deliver(&m, &m.Copies[i], content, size); err != nil {
-				return err
-			}
-		}
-		if len(m.Hops) == 0 {
-			return nil
-		}
-		return t.enqueue(&m, content)
-	})
+	err := s.write(ctx, "accept", func(t *tx) error { return t.accept(&m) })
 	m.Stage.linked = m.Stage.linked || err == nil
 	return err
+}
+
+// accept is Accept within a job; the stage counts as linked once it is committed.
+func (t *tx) accept(m *Acceptance) error {
+	holders := len(m.Copies)
+	if len(m.Hops) > 0 {
+		holders++
+	}
+	if holders == 0 {
+		return fmt.Errorf("message without destination: %w", ErrInvalid)
+	}
+	content, err := t.putContent(m.Stage, len(m.Prefix), &m.Parsed, holders)
+	if err != nil {
+		return err
+	}
+	size := int64(len(m.Prefix)) + m.Stage.size
+	for i := range m.Copies {
+		if err := t.deliver(m, &m.Copies[i], content, size); err != nil {
+			return err
+		}
+	}
+	if len(m.Hops) == 0 {
+		return nil
+	}
+	return t.enqueue(m, content)
 }
 
 // deliver adds one local copy.

@@ -105,7 +105,7 @@ func (s *Store) OpenMessage(ctx context.Context, a AccountID, id MailboxID, uid 
 			return err
 		}
 		var content ContentID
-		var copyPrefix, prefix []byte
+		var copyPrefix []byte
 		err := r.queryRow("SELECT content, prefix FROM messages WHERE mailbox = ? AND uid = ?", id, uid).scan(&content, &copyPrefix)
 		if errors.Is(err, ErrNotFound) {
 			err = r.queryRow("SELECT content, prefix FROM expunged WHERE mailbox = ? AND uid = ? AND content IS NOT NULL",
@@ -114,27 +114,33 @@ func (s *Store) OpenMessage(ctx context.Context, a AccountID, id MailboxID, uid 
 		if err != nil {
 			return err
 		}
-		err = r.queryRow(`SELECT c.body, c.size - c.prefix_len,
-			CASE WHEN c.prefix_len > 0 THEN (SELECT substr(data, 1, c.prefix_len) FROM headers WHERE content = c.id) END
-			FROM contents c WHERE c.id = ?`, content).scan(&m.body, &m.size, &prefix)
-		if errors.Is(err, ErrNotFound) {
-			return fmt.Errorf("content %d is missing: %w", content, ErrDamaged)
-		}
-		if err != nil {
-			return err
-		}
-		m.prefix = append(copyPrefix, prefix...)
-		// Most messages are one chunk, and whoever opens one will read it.
-		if m.size > 0 && m.size <= chunkSize {
-			m.chunk, err = r.chunk(m.body, 0)
-			m.held = 1
-		}
-		return err
+		return m.open(r, content, copyPrefix)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// open finds the content's bytes.
+func (m *MessageReader) open(r *reader, content ContentID, copyPrefix []byte) error {
+	var prefix []byte
+	err := r.queryRow(`SELECT c.body, c.size - c.prefix_len,
+		CASE WHEN c.prefix_len > 0 THEN (SELECT substr(data, 1, c.prefix_len) FROM headers WHERE content = c.id) END
+		FROM contents c WHERE c.id = ?`, content).scan(&m.body, &m.size, &prefix)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("content %d is missing: %w", content, ErrDamaged)
+	}
+	if err != nil {
+		return err
+	}
+	m.prefix = append(copyPrefix, prefix...)
+	// Most messages are one chunk, and whoever opens one will read it.
+	if m.size > 0 && m.size <= chunkSize {
+		m.chunk, err = r.chunk(m.body, 0)
+		m.held = 1
+	}
+	return err
 }
 
 // owned tells whether the mailbox is, or was before its deletion, the account's:

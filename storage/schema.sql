@@ -204,13 +204,16 @@ CREATE TABLE hops (
   domain      TEXT NOT NULL,                -- of the recipient, A-label
   notify      TEXT NOT NULL,
   orcpt       TEXT NOT NULL,
-  state       INTEGER NOT NULL DEFAULT 0,   -- 0 waits, 1 leased, 2 held
+  state       INTEGER NOT NULL DEFAULT 0,   -- 0 waits, 1 held, 2 to be returned to the sender
   attempts    INTEGER NOT NULL DEFAULT 0,
-  next        INTEGER NOT NULL,             -- when due
-  lease       INTEGER NOT NULL DEFAULT 0,   -- until
-  warned      INTEGER NOT NULL DEFAULT 0,   -- delay DSN sent
-  last_error  TEXT NOT NULL DEFAULT ''
+  next        INTEGER NOT NULL,             -- when due; 0: at once, an operator asked
+  warned      INTEGER NOT NULL DEFAULT 0,   -- the sender knows of the delay
+  tried       INTEGER NOT NULL DEFAULT 0,   -- last attempt
+  last_status TEXT NOT NULL DEFAULT '',     -- of it: RFC 3463 status,
+  last_host   TEXT NOT NULL DEFAULT '',     -- the server's name and address,
+  last_tls    TEXT NOT NULL DEFAULT '',     -- how the connection was secured,
+  last_error  TEXT NOT NULL DEFAULT ''      -- and the server's words or ours
 ) STRICT;
-CREATE INDEX hops_due ON hops(state, next);
+CREATE INDEX hops_due ON hops(state, next, domain);
 CREATE INDEX hops_queued ON hops(queued);
-CREATE INDEX hops_domain ON hops(domain, state);
+CREATE INDEX hops_domain ON hops(domain, state, next);

@@ -53,6 +53,7 @@ type Store struct {
 	watches watches
 	recents recents // claimed \Recent marks that are not written yet
 	stages  stages
+	leases  leases
 	buffers buffers
 	epoch   atomic.Uint64 // SecretsEpoch
 

@@ -210,19 +210,6 @@ type Acceptance struct {
 	RequireTLS bool
 }
 
-// QueuedHop is a remote recipient that waits, for queue list.
-type QueuedHop struct {
-	ID          HopID
-	QueueID     string
-	ReversePath string
-	Recipient   string
-	Size        int64
-	Queued      time.Time
-	Next        time.Time // when it is due
-	Attempts    int
-	LastError   string
-}
-
 // Account is an account's row.
 type Account struct {
 	ID            AccountID
