@@ -158,8 +158,14 @@ func (h *harness) faultAt(step string) error {
 	if p == nil || p.step != step || p.after.Add(-1) >= 0 {
 		return nil
 	}
+	if errors.Is(p.err, errPanic) {
+		panic(p.err)
+	}
 	return p.err
 }
+
+// errPanic has faultAt panic.
+var errPanic = errors.New("a made-up panic")
 
 // fail has a step of the store fail, after so many times that it works.
 func (h *harness) fail(step string, err error, after int) {

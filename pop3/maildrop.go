@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,11 +134,7 @@ func (d *maildrop) keepNewest(received []int64, n int) {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int {
-		switch {
-		case received[a] != received[b] && received[a] > received[b], received[a] == received[b] && a > b:
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(received[b], received[a]), cmp.Compare(b, a))
 	})
 	order = order[:n]
 	slices.Sort(order)

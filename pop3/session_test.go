@@ -2,7 +2,6 @@ package pop3
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -71,6 +70,26 @@ func TestOctetsAreThoseSentWithEveryPrefix(t *testing.T) {
 	if got, want := c.body(), own+transaction+excerpted(text, 9000); got != want {
 		t.Errorf("TOP 1 9000: got %d octets, want %d", len(got), len(want))
 	}
+}
+
+func TestNewestAreThoseReceivedLast(t *testing.T) {
+	h := newHarness(t, func(c *Config, _ *Options) { c.Newest, c.IncludeJunk = 3, true })
+	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for n, m := range []struct {
+		box  string
+		days int
+	}{{"INBOX", 9}, {"INBOX", 1}, {"INBOX", 5}, {"Junk", 2}, {"Junk", 7}, {"Junk", 7}} {
+		received := storage.NewMessage{Received: day.AddDate(0, 0, m.days)}
+		must(t, h.append("alice", m.box, received, fmt.Sprintf("Subject: %d\r\n\r\n", n+1)))
+	}
+	c := h.login(t, alice)
+	for n, want := range []string{"1", "5", "6"} {
+		c.say(fmt.Sprintf("TOP %d 0", n+1), "+OK")
+		if got := c.body(); got != "Subject: "+want+"\r\n\r\n" {
+			t.Errorf("message %d is %q, not %s", n+1, got, want)
+		}
+	}
+	c.say("STAT", "+OK 3 ")
 }
 
 func TestMessageWithoutLastLineEndGetsOne(t *testing.T) {
@@ -170,7 +189,7 @@ func TestMaildropHasOneSessionWhateverComes(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			for range 5 {
+			for n := range 5 {
 				c := h.connect(t)
 				c.say("USER "+alice, "+OK")
 				c.say("PASS "+secret, "+OK 1 messages")
@@ -183,7 +202,7 @@ func TestMaildropHasOneSessionWhateverComes(t *testing.T) {
 				mu.Lock()
 				inside--
 				mu.Unlock()
-				if logins%2 == 0 {
+				if n%2 == 0 {
 					c.say("QUIT", "+OK")
 				}
 				_ = c.Close()
@@ -386,22 +405,25 @@ func TestSlowClientIsServed(t *testing.T) {
 	}
 }
 
-// A panic below ends one session, not the server, and frees the maildrop.
+// A panic below ends one session, not the server; it removes nothing and frees
+// the maildrop.
 func TestPanicEndsOneSession(t *testing.T) {
 	log := new(lockedBuffer)
-	config := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { panic("a made-up panic") }}
-	h := newHarness(t, func(_ *Config, o *Options) {
-		o.Logger, o.TLS = slog.New(slog.NewTextHandler(log, nil)), config
-	})
+	h := newHarness(t, func(_ *Config, o *Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	must(t, h.deliver("alice", "INBOX", "one"))
 	other := h.login(t, bob)
-	c := h.connect(t)
-	c.say("STLS", "+OK")
-	hello := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true})
-	if err := hello.Handshake(); err == nil {
-		t.Error("the handshake succeeded")
+	c := h.login(t, alice)
+	c.say("DELE 1", "+OK")
+	c.say("RSET", "+OK")
+	h.fail("read", errPanic, 0)
+	c.send("RETR 1\r\nDELE 1\r\nQUIT\r\n")
+	if rest, _ := io.ReadAll(c.Conn); len(rest) != 0 {
+		t.Errorf("the answer was %q", rest)
 	}
+	h.mend()
 	other.say("STAT", "+OK 0 0")
-	if !strings.Contains(log.String(), "session panicked") {
+	h.resume(t).say("STAT", "+OK 1 ")
+	if !strings.Contains(log.String(), "session panicked") || !strings.Contains(log.String(), "reason=panic") {
 		t.Errorf("the log says\n%s", log)
 	}
 }
