@@ -38,6 +38,8 @@ type Options struct {
 	// Fault, for tests, runs before named steps ("begin", "commit", "chunk",
 	// "read") and fails them with the error it returns.
 	Fault func(step string) error
+
+	pragmas []string // for tests: on top of the writer's own
 }
 
 // Store is the open data folder.
@@ -191,7 +193,7 @@ func (s *Store) openDatabase() (*conn, error) {
 	if _, err := sqlite.OFDLocking(true); err != nil && !errors.Is(err, sqlite.ErrOFDLockingUnavailable) {
 		s.log.Warn("storage: SQLite keeps POSIX locks", "err", err)
 	}
-	c, err := openConn(s.dsn(), writerPragmas())
+	c, err := openConn(s.dsn(), append(writerPragmas(), s.options.pragmas...))
 	if err != nil {
 		return nil, s.unusable(err)
 	}
