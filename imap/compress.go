@@ -61,7 +61,7 @@ func (s *session) compress(*call) error {
 	}
 	// What came in behind the command's line is compressed already.
 	rest := bytes.NewReader(s.rd.TakeBuffered())
-	s.rd.Reset(flate.NewReader(io.MultiReader(rest, s.conn)))
+	s.rd.Reset(newInflater(io.MultiReader(rest, s.conn)))
 	s.w = &compressor{w: s.conn}
 	return errAnswered
 }

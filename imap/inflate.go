@@ -1,0 +1,487 @@
+package imap
+
+import (
+	"errors"
+	"io"
+	"math/bits"
+)
+
+// inflater reads DEFLATE (RFC 1951). It differs from the usual decoders in one
+// thing that COMPRESS needs: before it waits for input it hands out all that the
+// input so far means. Others wait for an empty stored block, but RFC 4978 4 lets
+// a client flush as it likes, and some end their commands with an empty block of
+// fixed codes.
+//
+// Every step looks whether the bits at hand suffice before it takes any, so that
+// it can be tried again when there are more.
+type inflater struct {
+	src io.Reader
+	buf []byte // for in
+	in  []byte // input that is not in acc yet
+
+	acc  uint64 // the next bits, the first one lowest
+	have uint   // how many
+
+	window  []byte // a ring of what was decoded last
+	next    int    // where the next octet goes
+	pending int    // octets before next that were not handed out
+	decoded int64  // octets in all
+
+	step  inflateStep
+	last  bool // this block is the stream's last one
+	left  int  // octets to copy of a stored block or a match
+	back  int  // the match's distance
+	fixed bool // lits and dists are the fixed codes
+	lits  huffman
+	dists huffman
+
+	// While a dynamic block's codes are read:
+	nlit, ndist, ncode, read int
+	lengths                  [maxLits + maxDists]uint8
+	err                      error
+}
+
+type inflateStep uint8
+
+const (
+	blockHeader inflateStep = iota
+	storedLength
+	storedOctets
+	codeCounts
+	codeLengths
+	symbolLengths
+	symbols
+	matchCopy
+	streamEnd
+)
+
+const (
+	windowSize   = 32 << 10
+	maxMatch     = 258
+	maxLits      = 288
+	maxDists     = 32
+	endOfBlock   = 256
+	inflateInput = 2 << 10
+)
+
+var (
+	errDeflate = errors.New("malformed DEFLATE data")
+	errHungry  = errors.New("more input is needed")
+)
+
+func newInflater(src io.Reader) *inflater {
+	return &inflater{src: src, buf: make([]byte, inflateInput), window: make([]byte, windowSize)}
+}
+
+// Read implements io.Reader.
+func (z *inflater) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		if z.err == nil {
+			z.err = z.run()
+		}
+		if z.pending > 0 {
+			return z.handOut(p), nil
+		}
+		if !errors.Is(z.err, errHungry) {
+			return 0, z.err
+		}
+		n, err := z.src.Read(z.buf)
+		if n == 0 && err != nil {
+			return 0, err
+		}
+		z.in, z.err = z.buf[:n], nil
+	}
+}
+
+func (z *inflater) handOut(p []byte) int {
+	n := 0
+	for n < len(p) && z.pending > 0 {
+		from := (z.next - z.pending + windowSize) % windowSize
+		k := copy(p[n:], z.window[from:min(from+z.pending, windowSize)])
+		n += k
+		z.pending -= k
+	}
+	return n
+}
+
+// run decodes until the window is full of what nobody has read, or there is a
+// reason to stop, which it returns.
+func (z *inflater) run() error {
+	for z.pending <= windowSize-maxMatch {
+		var err error
+		switch z.step {
+		case blockHeader:
+			err = z.readBlockHeader()
+		case storedLength:
+			err = z.readStoredLength()
+		case storedOctets:
+			err = z.copyStored()
+		case codeCounts:
+			err = z.readCodeCounts()
+		case codeLengths:
+			err = z.readCodeLengths()
+		case symbolLengths:
+			err = z.readSymbolLengths()
+		case symbols:
+			err = z.readSymbols()
+		case matchCopy:
+			z.copyMatch()
+		case streamEnd:
+			err = io.EOF
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// need says whether so many bits are at hand.
+func (z *inflater) need(n uint) bool {
+	for z.have <= 56 && len(z.in) > 0 {
+		z.acc |= uint64(z.in[0]) << z.have
+		z.in = z.in[1:]
+		z.have += 8
+	}
+	return z.have >= n
+}
+
+// take removes bits that are at hand.
+func (z *inflater) take(n uint) int {
+	v := int(z.acc & (1<<n - 1))
+	z.acc >>= n
+	z.have -= n
+	return v
+}
+
+func (z *inflater) readBlockHeader() error {
+	if z.last {
+		z.step = streamEnd
+		return nil
+	}
+	if !z.need(3) {
+		return errHungry
+	}
+	z.last = z.take(1) == 1
+	switch z.take(2) {
+	case 0:
+		z.take(z.have % 8) // to the octet's end
+		z.step = storedLength
+	case 1:
+		z.useFixedCodes()
+		z.step = symbols
+	case 2:
+		z.step = codeCounts
+	default:
+		return errDeflate
+	}
+	return nil
+}
+
+func (z *inflater) readStoredLength() error {
+	if !z.need(32) {
+		return errHungry
+	}
+	n, complement := z.take(16), z.take(16)
+	if n != ^complement&0xffff {
+		return errDeflate
+	}
+	z.left, z.step = n, storedOctets
+	return nil
+}
+
+func (z *inflater) copyStored() error {
+	for z.left > 0 && z.pending < windowSize {
+		if z.have >= 8 {
+			z.put(byte(z.take(8)))
+			z.left--
+			continue
+		}
+		room := min(z.left, windowSize-z.pending, windowSize-z.next)
+		n := copy(z.window[z.next:z.next+room], z.in)
+		if n == 0 {
+			return errHungry
+		}
+		z.in = z.in[n:]
+		z.left -= n
+		z.advance(n)
+	}
+	if z.left == 0 {
+		z.step = blockHeader
+	}
+	return nil
+}
+
+func (z *inflater) put(c byte) {
+	z.window[z.next] = c
+	z.advance(1)
+}
+
+func (z *inflater) advance(n int) {
+	z.next = (z.next + n) % windowSize
+	z.pending += n
+	z.decoded += int64(n)
+}
+
+// readSymbols decodes literals and matches. The longest match takes 48 bits.
+func (z *inflater) readSymbols() error {
+	for z.pending <= windowSize-maxMatch {
+		z.need(48)
+		symbol, used, err := z.lits.decode(z.acc, z.have)
+		switch {
+		case err != nil:
+			return err
+		case symbol < endOfBlock:
+			z.take(used)
+			z.put(byte(symbol))
+			continue
+		case symbol == endOfBlock:
+			z.take(used)
+			z.step = blockHeader
+			return nil
+		}
+		if err := z.readMatch(symbol-endOfBlock-1, used); err != nil {
+			return err
+		}
+		z.copyMatch()
+	}
+	return nil
+}
+
+// readMatch decodes the rest of a match whose length code took used bits.
+func (z *inflater) readMatch(code int, used uint) error {
+	length, extra, ok := lengthOf(code)
+	if !ok {
+		return errDeflate
+	}
+	acc, have := z.acc>>used, z.have-used
+	if have < extra {
+		return errHungry
+	}
+	length += int(acc & (1<<extra - 1))
+	acc, have, used = acc>>extra, have-extra, used+extra
+	symbol, n, err := z.dists.decode(acc, have)
+	if err != nil {
+		return err
+	}
+	back, extra, ok := distanceOf(symbol)
+	if !ok {
+		return errDeflate
+	}
+	if have < n+extra {
+		return errHungry
+	}
+	back += int(acc >> n & (1<<extra - 1))
+	if int64(back) > min(z.decoded, windowSize) {
+		return errDeflate
+	}
+	z.take(used + n + extra)
+	z.left, z.back, z.step = length, back, matchCopy
+	return nil
+}
+
+// copyMatch repeats what stands back octets before; there is room for it.
+func (z *inflater) copyMatch() {
+	for ; z.left > 0; z.left-- {
+		z.put(z.window[(z.next-z.back+windowSize)%windowSize])
+	}
+	z.step = symbols
+}
+
+// lengthOf is the least length of a length code, and how many bits more it has
+// (RFC 1951 3.2.5).
+func lengthOf(code int) (least int, extra uint, ok bool) {
+	switch {
+	case code < 8:
+		return 3 + code, 0, true
+	case code < 28:
+		extra = uint(code)/4 - 1
+		return 3 + (4+code%4)<<extra, extra, true
+	}
+	return maxMatch, 0, code == 28
+}
+
+// distanceOf is the least distance of a distance code and its further bits.
+func distanceOf(code int) (least int, extra uint, ok bool) {
+	if code < 4 {
+		return 1 + code, 0, true
+	}
+	extra = uint(code)/2 - 1
+	return 1 + (2+code%2)<<extra, extra, code < 30
+}
+
+func (z *inflater) useFixedCodes() {
+	if z.fixed {
+		return
+	}
+	var lengths [maxLits]uint8
+	for i := range lengths {
+		switch {
+		case i < 144:
+			lengths[i] = 8
+		case i < 256:
+			lengths[i] = 9
+		case i < 280:
+			lengths[i] = 7
+		default:
+			lengths[i] = 8
+		}
+	}
+	var dists [maxDists]uint8
+	for i := range dists {
+		dists[i] = 5
+	}
+	z.lits.build(lengths[:])
+	z.dists.build(dists[:])
+	z.fixed = true
+}
+
+func (z *inflater) readCodeCounts() error {
+	if !z.need(14) {
+		return errHungry
+	}
+	z.nlit, z.ndist, z.ncode = 257+z.take(5), 1+z.take(5), 4+z.take(4)
+	if z.nlit > 286 {
+		return errDeflate
+	}
+	z.fixed, z.read, z.step = false, 0, codeLengths
+	clear(z.lengths[:])
+	return nil
+}
+
+// codeOrder is the order of the code length codes.
+const codeOrder = "\x10\x11\x12\x00\x08\x07\x09\x06\x0a\x05\x0b\x04\x0c\x03\x0d\x02\x0e\x01\x0f"
+
+func (z *inflater) readCodeLengths() error {
+	for ; z.read < z.ncode; z.read++ {
+		if !z.need(3) {
+			return errHungry
+		}
+		z.lengths[codeOrder[z.read]] = uint8(z.take(3))
+	}
+	if !z.lits.build(z.lengths[:len(codeOrder)]) {
+		return errDeflate
+	}
+	clear(z.lengths[:])
+	z.read, z.step = 0, symbolLengths
+	return nil
+}
+
+// readSymbolLengths reads the lengths of both codes, by the code in lits.
+func (z *inflater) readSymbolLengths() error {
+	for z.read < z.nlit+z.ndist {
+		z.need(14)
+		symbol, used, err := z.lits.decode(z.acc, z.have)
+		if err != nil {
+			return err
+		}
+		if symbol < 16 {
+			z.take(used)
+			z.lengths[z.read] = uint8(symbol)
+			z.read++
+			continue
+		}
+		// Repetitions: of the length before 3-6 times, of 0 3-10 or 11-138 times.
+		extra, least := [...]uint{2, 3, 7}[symbol-16], [...]int{3, 3, 11}[symbol-16]
+		if z.have < used+extra {
+			return errHungry
+		}
+		z.take(used)
+		times := least + z.take(extra)
+		value := uint8(0)
+		if symbol == 16 {
+			if z.read == 0 {
+				return errDeflate
+			}
+			value = z.lengths[z.read-1]
+		}
+		if z.read+times > z.nlit+z.ndist {
+			return errDeflate
+		}
+		for range times {
+			z.lengths[z.read] = value
+			z.read++
+		}
+	}
+	if z.lengths[endOfBlock] == 0 || !z.lits.build(z.lengths[:z.nlit]) ||
+		!z.dists.build(z.lengths[z.nlit:z.nlit+z.ndist]) {
+		return errDeflate
+	}
+	z.step = symbols
+	return nil
+}
+
+const (
+	maxCodeBits = 15
+	quickBits   = 9
+)
+
+// huffman is a canonical code (RFC 1951 3.2.2).
+type huffman struct {
+	quick  [1 << quickBits]uint16     // by the next bits: symbol<<4 | length; 0: longer, or none
+	count  [maxCodeBits + 1]uint16    // codes of each length
+	sorted [maxLits + maxDists]uint16 // symbols by length, then by value
+}
+
+// build makes the code of the symbols' lengths; false: there is no such code.
+func (h *huffman) build(lengths []uint8) bool {
+	clear(h.quick[:])
+	clear(h.count[:])
+	for _, n := range lengths {
+		h.count[n]++
+	}
+	h.count[0] = 0
+	var code, place [maxCodeBits + 2]uint16
+	room := 1
+	for n := 1; n <= maxCodeBits; n++ {
+		room = room<<1 - int(h.count[n])
+		if room < 0 {
+			return false
+		}
+		code[n+1] = (code[n] + h.count[n]) << 1
+		place[n+1] = place[n] + h.count[n]
+	}
+	for symbol, n := range lengths {
+		if n == 0 {
+			continue
+		}
+		h.sorted[place[n]] = uint16(symbol)
+		place[n]++
+		if n <= quickBits {
+			first := bits.Reverse16(code[n]) >> (16 - n)
+			for i := int(first); i < len(h.quick); i += 1 << n {
+				h.quick[i] = uint16(symbol)<<4 | uint16(n)
+			}
+		}
+		code[n]++
+	}
+	return true
+}
+
+// decode finds the symbol that the next bits begin with, and its length.
+func (h *huffman) decode(acc uint64, have uint) (symbol int, used uint, err error) {
+	if q := h.quick[acc&(1<<quickBits-1)]; q != 0 {
+		if used = uint(q & 15); used > have {
+			return 0, 0, errHungry
+		}
+		return int(q >> 4), used, nil
+	}
+	code, first, index := 0, 0, 0
+	for n := uint(1); n <= maxCodeBits; n++ {
+		if n > have {
+			return 0, 0, errHungry
+		}
+		code |= int(acc >> (n - 1) & 1)
+		count := int(h.count[n])
+		if code-first < count {
+			return int(h.sorted[index+code-first]), n, nil
+		}
+		index += count
+		first = (first + count) << 1
+		code <<= 1
+	}
+	return 0, 0, errDeflate
+}
