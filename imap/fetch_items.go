@@ -10,8 +10,9 @@ import (
 )
 
 // Each item is appended with a space behind it; endItems turns the last one into
-// the closing parenthesis. Items come in a fixed order, sections last in the
-// order of the command.
+// the closing parenthesis. Items come in a fixed order: what the index knows, what
+// the row knows, sections of the message's own header, then those of its body;
+// sections in the order of the command.
 
 // begin starts a message's response.
 func (f *fetcher) begin(dst []byte, m *storage.Message) []byte {
