@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +55,7 @@ type Store struct {
 	stages  stages
 	leases  leases
 	buffers buffers
+	backups backups
 	epoch   atomic.Uint64 // SecretsEpoch
 
 	closeOnce sync.Once
@@ -102,6 +101,7 @@ func Open(dir string, o Options) (*Store, error) {
 // Close waits for the writes under way and closes the database.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
+		s.backups.close()
 		s.sweeper.close()
 		s.closeErr = errors.Join(s.saveRecents(context.Background()), s.readers.close(), s.writer.close(), s.lock.Close())
 	})
@@ -119,14 +119,8 @@ func (s *Store) fault(step string) error {
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
-// dsn names the database as a URI: a plain name would end at a '?'.
-func (s *Store) dsn() string {
-	p := filepath.ToSlash(s.path(databaseName))
-	if !strings.HasPrefix(p, "/") { // a drive letter
-		p = "/" + p
-	}
-	return (&url.URL{Scheme: "file", Path: p}).String()
-}
+// dsn names the database to SQLite.
+func (s *Store) dsn() string { return fileURI(s.path(databaseName)) }
 
 func writerPragmas() []string {
 	return []string{
@@ -327,8 +321,7 @@ func (s *Store) writeMarker(c *conn) error {
 	if err := c.queryRow("SELECT value FROM meta WHERE name = 'id'").scan(&id); err != nil {
 		return s.unusable(err)
 	}
-	text := "posthorn data folder " + string(id) + "\nKeep this file: it says that a database belongs here.\n"
-	err := writeSynced(s.path(markerName), text)
+	err := writeSynced(s.path(markerName), markerText(string(id)))
 	if err == nil {
 		err = syncFolder(s.dir)
 	}
@@ -336,6 +329,10 @@ func (s *Store) writeMarker(c *conn) error {
 		return refuse("the folder's marker cannot be written", s.path(markerName), "check the disk's space and the folder's permissions", err)
 	}
 	return nil
+}
+
+func markerText(folder string) string {
+	return "posthorn data folder " + folder + "\nKeep this file: it says that a database belongs here.\n"
 }
 
 func writeSynced(path, text string) error {

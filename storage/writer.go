@@ -115,6 +115,7 @@ type writer struct {
 	s     *Store
 	conn  *conn
 	jobs  chan *job
+	apart chan *apart
 	quit  chan struct{} // closed: finish what waits and end
 	ended chan struct{}
 	last  atomic.Int64 // when the last batch ended, in ns, for the sweeper
@@ -124,7 +125,7 @@ type writer struct {
 }
 
 func newWriter(s *Store, c *conn) *writer {
-	w := &writer{s: s, conn: c, jobs: make(chan *job, maxBatch), quit: make(chan struct{}), ended: make(chan struct{}), logBound: logBound}
+	w := &writer{s: s, conn: c, jobs: make(chan *job, maxBatch), apart: make(chan *apart), quit: make(chan struct{}), ended: make(chan struct{}), logBound: logBound}
 	go w.loop()
 	return w
 }
@@ -168,6 +169,26 @@ func (s *Store) write(ctx context.Context, op string, fn func(*tx) error) error 
 	}
 }
 
+// apart is work on the writer's connection outside of any transaction.
+type apart struct {
+	fn   func(*conn) error
+	done chan error
+}
+
+// between runs fn on the writer's connection between two batches. It delays
+// every write, so it must be short.
+func (w *writer) between(ctx context.Context, fn func(*conn) error) error {
+	p := &apart{fn: fn, done: make(chan error, 1)}
+	select {
+	case w.apart <- p:
+		return <-p.done
+	case <-w.quit:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // close lets the waiting jobs finish and closes the connection.
 func (w *writer) close() error {
 	close(w.quit)
@@ -182,6 +203,8 @@ func (w *writer) loop() {
 		case j := <-w.jobs:
 			w.batch(j)
 			w.last.Store(time.Now().UnixNano())
+		case p := <-w.apart:
+			p.done <- p.fn(w.conn)
 		case <-w.quit:
 			for {
 				select {
