@@ -35,7 +35,7 @@ func (s *session) store(c *call) error {
 	}
 	res, err := s.srv.o.Store.ChangeFlags(s.ctx, s.id.Account, s.box.box.ID, uids, a.change)
 	if a.silent {
-		c.silent = res.Changed
+		c.silent = s.box.foreseen(&res)
 	}
 	if err != nil {
 		return err
@@ -133,6 +133,23 @@ func (s *session) readStoreOp(a *storeArgs) error {
 	}
 	a.silent = len(name) > len("+FLAGS")
 	return nil
+}
+
+// foreseen is what of a STORE's changes the client can work out by itself: those
+// made on flags that it has been told of. If another session changed a message
+// just before, .SILENT must not hide that.
+func (v *view) foreseen(res *storage.FlagResult) []storage.Message {
+	untold := func(was storage.ModSeq) bool { return was > v.mark }
+	if !slices.ContainsFunc(res.Was, untold) {
+		return res.Changed
+	}
+	var foreseen []storage.Message
+	for i, was := range res.Was {
+		if !untold(was) {
+			foreseen = append(foreseen, res.Changed[i])
+		}
+	}
+	return foreseen
 }
 
 func isRecent(f goimap.Flag) bool { return strings.EqualFold(string(f), `\Recent`) }

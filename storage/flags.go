@@ -24,9 +24,10 @@ func (s *Store) ChangeFlags(ctx context.Context, a AccountID, id MailboxID, uids
 		uids = uids[n:]
 		res.Keywords = part.Keywords
 		if first {
-			res.Changed, res.Modified = part.Changed, part.Modified
+			res.Changed, res.Was, res.Modified = part.Changed, part.Was, part.Modified
 		} else {
 			res.Changed = append(res.Changed, part.Changed...)
+			res.Was = append(res.Was, part.Was...)
 			res.Modified = append(res.Modified, part.Modified...)
 		}
 	}
@@ -83,6 +84,7 @@ func (t *tx) changeFlags(a AccountID, id MailboxID, uids []UID, c *FlagChange) (
 	edit := editOf(c, keywords)
 	var before, after tally
 	res.Changed = make([]Message, 0, len(picked))
+	res.Was = make([]ModSeq, 0, len(picked))
 	for _, m := range picked {
 		if c.UnchangedSince != nil && m.ModSeq > *c.UnchangedSince {
 			res.Modified = append(res.Modified, m.UID)
@@ -93,6 +95,7 @@ func (t *tx) changeFlags(a AccountID, id MailboxID, uids []UID, c *FlagChange) (
 			before.add(&was)
 			after.add(&m)
 			res.Changed = append(res.Changed, m)
+			res.Was = append(res.Was, was.ModSeq)
 		}
 	}
 	if len(res.Changed) == 0 {

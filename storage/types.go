@@ -145,6 +145,8 @@ type FlagResult struct {
 	// Changed are the messages whose flags differ now, with their new ModSeq,
 	// ascending UID.
 	Changed []Message
+	// Was is the ModSeq that each of Changed had before.
+	Was []ModSeq
 	// Modified are those that failed UnchangedSince, ascending.
 	Modified []UID
 	// Keywords is the mailbox's list afterwards.
