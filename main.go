@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, in *os.File, out, errOut io.Writer)
 
 // serve runs the server until ctx ends, then drains it.
 func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logger) error {
-	store, err := storage.Open(cfg.DataDir, storage.Options{Logger: log, Retention: cfg.Storage.Retention})
+	store, err := storage.Open(cfg.DataDir, storage.Options{Logger: log, Retention: cfg.Storage.Retention, CompressAfter: cfg.Storage.CompressionAge()})
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,8 @@ func (c *conn) chunk(id BodyID, seq int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("chunk %d of body %d: %w", seq, id, err)
 	}
-	if codec != 0 {
-		return nil, fmt.Errorf("chunk %d of body %d has the unknown codec %d: %w", seq, id, codec, ErrDamaged)
+	if data, err = c.expand(codec, data); err != nil {
+		return nil, fmt.Errorf("chunk %d of body %d: %w", seq, id, err)
 	}
 	return data, nil
 }

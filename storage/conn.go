@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"modernc.org/sqlite"
 )
 
@@ -25,6 +26,8 @@ type conn struct {
 	stmts  map[string]*statement
 	live   []*rows // open, the newest last
 	args   []driver.NamedValue
+
+	decoder *zstd.Decoder // made when needed
 }
 
 type statement struct {
@@ -55,6 +58,9 @@ func openConn(path string, pragmas []string) (*conn, error) {
 func (c *conn) close() error {
 	c.closeRows()
 	c.forget()
+	if c.decoder != nil {
+		c.decoder.Close()
+	}
 	return c.driver.Close()
 }
 

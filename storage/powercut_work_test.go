@@ -80,7 +80,7 @@ func TestCrashWorkload(t *testing.T) {
 	defer notes.Close()
 	w := &simWork{t: t, notes: notes}
 	o := quiet()
-	o.Retention = time.Second
+	o.Retention, o.CompressAfter = time.Second, time.Nanosecond // the sweeper works too
 	if p := os.Getenv("POSTHORN_CRASH_PRAGMA"); p != "" {
 		o.pragmas = []string{p}
 	}

@@ -244,6 +244,17 @@ func (x *stages) remove(id BodyID) {
 	delete(x.live, id)
 }
 
+// lowest is the lowest id of a staged body in use, or one beyond all ids.
+func (x *stages) lowest() BodyID {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	low := x.last + 1
+	for id := range x.live {
+		low = min(low, id)
+	}
+	return low
+}
+
 func (x *stages) inUse(id BodyID) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -33,6 +33,9 @@ type Options struct {
 	Now    func() time.Time // nil: time.Now
 	// Retention is how long expunged mail can be had back; 0: 14 days.
 	Retention time.Duration
+	// CompressAfter is the age at which stored bodies are compressed, when
+	// nothing else is to do; 0: 5 minutes; below 0: never.
+	CompressAfter time.Duration
 	// Fault, for tests, runs before named steps ("begin", "commit", "chunk",
 	// "read") and fails them with the error it returns.
 	Fault func(step string) error
@@ -80,6 +83,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.options.Retention == 0 {
 		s.options.Retention = 14 * 24 * time.Hour
 	}
+	if s.options.CompressAfter == 0 {
+		s.options.CompressAfter = 5 * time.Minute
+	}
 	s.epoch.Store(1)
 	if err := s.makeFolder(); err != nil {
 		return nil, err
@@ -92,9 +98,15 @@ func Open(dir string, o Options) (*Store, error) {
 		s.lock.Close()
 		return nil, err
 	}
+	pack, err := s.loadCompressor(c)
+	if err != nil {
+		c.close()
+		s.lock.Close()
+		return nil, s.unusable(err)
+	}
 	s.readers = newPool(func() (*conn, error) { return openConn(s.dsn(), readerPragmas()) })
 	s.writer = newWriter(s, c)
-	s.sweeper = newSweeper(s)
+	s.sweeper = newSweeper(s, pack)
 	return s, nil
 }
 

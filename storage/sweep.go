@@ -20,17 +20,18 @@ const (
 // sweeper frees in small steps, when the writer is idle, what nothing uses any
 // more: stages that were given up, mailboxes of removed accounts, expunged
 // messages after the retention window, contents and bodies without references,
-// and at last the file's free pages.
+// what compression saves, and at last the file's free pages.
 type sweeper struct {
 	s      *Store
+	pack   *compressor
 	kick   chan struct{}
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
 
-func newSweeper(s *Store) *sweeper {
+func newSweeper(s *Store, pack *compressor) *sweeper {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &sweeper{s: s, kick: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{})}
+	w := &sweeper{s: s, pack: pack, kick: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{})}
 	go w.loop(ctx)
 	return w
 }
@@ -97,14 +98,17 @@ func (w *sweeper) awaitIdle(ctx context.Context) bool {
 // step frees something of the first kind that has something; false: of none.
 func (w *sweeper) step(ctx context.Context) (bool, error) {
 	for _, kind := range []func(*tx) (bool, error){
-		(*tx).sweepDoomed, (*tx).sweepExpunged, (*tx).sweepContent, (*tx).sweepBody, (*tx).sweepStage, (*tx).vacuum,
+		(*tx).sweepDoomed, (*tx).sweepExpunged, (*tx).sweepContent, (*tx).sweepBody, (*tx).sweepStage,
 	} {
 		did, err := w.slice(ctx, kind)
 		if did || err != nil {
 			return did, err
 		}
 	}
-	return false, nil
+	if did, err := w.pack.step(ctx); did || err != nil {
+		return did, err
+	}
+	return w.slice(ctx, (*tx).vacuum)
 }
 
 // slice frees things of a kind, one by one, for a slice of time. A look costs

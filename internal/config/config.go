@@ -74,6 +74,18 @@ type Limits struct {
 type Storage struct {
 	// Retention is how long expunged mail can be had back: 336h (14 days).
 	Retention time.Duration `toml:"retention"`
+	// Compress: stored bodies are compressed when nothing else is to do, once
+	// they are CompressAfter (5m) old.
+	Compress      bool          `toml:"compress"` // true
+	CompressAfter time.Duration `toml:"compress_after"`
+}
+
+// CompressionAge is the age at which mail is compressed; below 0: never.
+func (s Storage) CompressionAge() time.Duration {
+	if !s.Compress {
+		return -1
+	}
+	return max(s.CompressAfter, 1)
 }
 
 // Shutdown is the [shutdown] section.
@@ -127,7 +139,7 @@ func Default() Config {
 		POP3:       pop3.DefaultConfig(),
 		Delivery:   delivery.DefaultConfig(),
 		Limits:     Limits{ConnectionsPerAccount: 100},
-		Storage:    Storage{Retention: 14 * 24 * hour},
+		Storage:    Storage{Retention: 14 * 24 * hour, Compress: true, CompressAfter: 5 * time.Minute},
 		Shutdown:   Shutdown{Patience: 10 * time.Second},
 		DNS:        DNS{Timeout: 5 * time.Second},
 		Outbound:   Outbound{Port: 25},
@@ -226,8 +238,8 @@ func (c *Config) check() error {
 	if c.Limits.ConnectionsPerAccount < 1 {
 		return fmt.Errorf("[limits] connections_per_account is %d: at least 1", c.Limits.ConnectionsPerAccount)
 	}
-	if c.Storage.Retention < 0 || c.Shutdown.Patience <= 0 {
-		return errors.New("[storage] retention and [shutdown] patience are durations such as \"336h\" and \"10s\"")
+	if c.Storage.Retention < 0 || c.Storage.CompressAfter < 0 || c.Shutdown.Patience <= 0 {
+		return errors.New("[storage] retention and compress_after and [shutdown] patience are durations such as \"336h\" and \"10s\"")
 	}
 	if err := c.checkAccounts(); err != nil {
 		return err
