@@ -62,7 +62,17 @@ func (s *Store) apply(c *conn, version int, steps []string) error {
 func (s *Store) snapshot(c *conn, version int) error {
 	dir := s.path(snapshotDir)
 	name := filepath.Join(dir, fmt.Sprintf("schema-%d-%s.db", version, s.now().UTC().Format("20060102-150405")))
-	err := os.MkdirAll(dir, 0o700)
+	var pages int64
+	err := c.queryRow("PRAGMA page_count").scan(&pages)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = s.fault("space")
+	}
+	if err == nil {
+		err = needSpace(dir, pages*4096)
+	}
 	if err == nil {
 		_, err = c.exec("VACUUM INTO ?", name)
 	}
