@@ -278,6 +278,7 @@ func TestShutdownCutsOffWhoDoesNotGo(t *testing.T) {
 func TestSlowReaderIsDropped(t *testing.T) {
 	h := newHarness(t, func(c *Config, _ *Options) { c.WriteTimeout = 200 * time.Millisecond })
 	c := h.login(t, alice)
+	_ = c.Conn.(*net.TCPConn).SetReadBuffer(4096)
 	for i := range 200 {
 		c.send("c%d CREATE %s%d", i, strings.Repeat("long/", 20), i)
 		c.until(fmt.Sprintf("c%d OK", i))
@@ -295,7 +296,7 @@ func TestSlowReaderIsDropped(t *testing.T) {
 // eventually waits until a condition holds.
 func (h *harness) eventually(t testing.TB, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it did not happen")
 		}

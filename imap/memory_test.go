@@ -8,7 +8,7 @@ import (
 )
 
 // An idle connection has to be cheap: the aim is 30 KiB with a small mailbox, the
-// test's own end of it included.
+// test's own end of it included. (The race detector's own memory is not counted.)
 func TestIdleConnectionsAreCheap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("opens a thousand connections")
@@ -39,7 +39,7 @@ func TestIdleConnectionsAreCheap(t *testing.T) {
 	}
 	each := (inUse() - memory) / connections
 	t.Logf("%d octets and %.2f goroutines a connection", each, float64(runtime.NumGoroutine()-goroutines)/connections)
-	if each > aim {
+	if each > aim && !raceDetector {
 		t.Errorf("an idle connection takes %d octets, more than %d", each, aim)
 	}
 	runtime.KeepAlive(clients)

@@ -17,9 +17,8 @@ type response struct {
 
 func (r *response) Error() string { return r.status + " " + r.text }
 
-// no and bad are the refusals that commands give.
+// no and badSyntax are the refusals that commands give.
 func no(code, text string) error  { return &response{"NO", code, text} }
-func bad(text string) error       { return &response{"BAD", "CLIENTBUG", text} }
 func badSyntax(text string) error { return &response{"BAD", "", text} }
 
 // bye ends the session: the text goes out untagged before the connection closes.
