@@ -10,8 +10,10 @@ import (
 // RFC, file and test of each. LITERAL- is never listed beside LITERAL+
 // (RFC 7888 section 5).
 const (
-	capabilitiesAlways = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID"
-	capabilitiesAuthed = " ENABLE IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS LIST-EXTENDED LIST-STATUS" +
+	// ENABLE and IDLE come before the login too, as in Dovecot: some clients,
+	// Python's imaplib among them, ask for capabilities only then.
+	capabilitiesAlways = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE"
+	capabilitiesAuthed = " NAMESPACE CHILDREN UNSELECT UIDPLUS LIST-EXTENDED LIST-STATUS" +
 		" SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND REPLACE" +
 		" OBJECTID UTF8=ACCEPT UNAUTHENTICATE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE"
 	capabilitiesMessages = " MOVE ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY ESORT" +
