@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"posthorn/internal/address"
 	"posthorn/internal/mailauth"
 	"posthorn/internal/resolver"
 	"posthorn/internal/resolver/zonetest"
@@ -83,4 +84,16 @@ func publish(t testing.TB, z *zonetest.Zone, ring *mailauth.Keyring, domain stri
 		z.Remove(keys[i].Name(domain))
 		z.Add(t, mailauth.ZoneTXT(keys[i].Name(domain), keys[i].Record()))
 	}
+}
+
+func parsePath(t testing.TB, s string) address.Address {
+	t.Helper()
+	if s == "" {
+		return address.Address{}
+	}
+	a, err := address.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }

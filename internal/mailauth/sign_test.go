@@ -129,7 +129,7 @@ func TestKeysRotate(t *testing.T) {
 		t.Error("after the old keys have retired:", got)
 	}
 	rotate(mailauth.PublishTime)
-	rotate(0) // a leak: the waiting pair is replaced by one that signs at once
+	rotate(0)          // a leak: the waiting pair is replaced by one that signs at once
 	signs("20261208b") // never a selector that may be published with another key
 	if got := selectors(); got != "20261121b-rsa 20261121b-ed25519 20261208b-rsa 20261208b-ed25519" {
 		t.Error(got)
