@@ -13,7 +13,7 @@ const (
 	sweepWait  = time.Second // how long a busy writer is waited for
 	sweepRetry = time.Minute // after an error
 
-	// Free pages are kept for the next messages: so many, or a tenth of the file.
+	// Free pages are kept for the next messages: so many, or a twentieth of the file.
 	keepFreePages = 4096
 )
 
@@ -143,7 +143,7 @@ func (t *tx) sweepDoomed() (bool, error) {
 	}
 	for _, deletion := range []string{
 		"DELETE FROM messages WHERE mailbox = ?1 AND uid = (SELECT min(uid) FROM messages WHERE mailbox = ?1) RETURNING content",
-		"DELETE FROM expunged WHERE mailbox = ?1 AND uid = (SELECT min(uid) FROM expunged WHERE mailbox = ?1) RETURNING iif(flags & 1 << 30, 0, content)", // movedAway borrows it
+		"DELETE FROM expunged WHERE mailbox = ?1 AND uid = (SELECT min(uid) FROM expunged WHERE mailbox = ?1) RETURNING iif(flags & (1 << 30), 0, content)", // movedAway borrows it
 	} {
 		var content ContentID // 0: a tombstone's
 		err := t.queryRow(deletion, box).scan(&content)
@@ -279,7 +279,7 @@ func (t *tx) vacuum() (bool, error) {
 	if err := t.queryRow("PRAGMA page_count").scan(&pages); err != nil {
 		return false, err
 	}
-	if free <= pages/10 {
+	if free <= pages/20 {
 		return false, nil
 	}
 	_, err := t.exec("PRAGMA incremental_vacuum(32)")
