@@ -106,3 +106,49 @@ func TestAgeIsReadInDaysAndWeeksToo(t *testing.T) {
 		}
 	}
 }
+
+func TestBackupAndRestoreThroughTheServer(t *testing.T) {
+	s, store := withAccount(t)
+	uid := testDelivery(t, store, "al@example.org", "one")
+	testDelivery(t, store, "al@example.org", "two")
+	dest := filepath.Join(t.TempDir(), "copy")
+	if out := s.ok("", "backup", dest); !strings.HasPrefix(out, dest+": 1 accounts, 2 messages, ") {
+		t.Errorf("backup: %q", out)
+	}
+	s.fails(ExitFailed, "nothing was overwritten", "", "backup", dest)
+	expungeAll(t, store, "al@example.org")
+	if out := s.ok("", "restore", dest, "--account", "Al@Example.org", "--mailbox", "INBOX", "--uid", fmt.Sprint(uid)); out != "1 messages are back; 0 were there\n" {
+		t.Errorf("restore of a message: %q", out)
+	}
+	if out := s.ok("", "restore", dest, "--account", "al@example.org"); out != "1 messages are back; 1 were there\n" {
+		t.Errorf("restore of an account: %q", out)
+	}
+	s.ok("", "account", "remove", "al@example.org")
+	if out := s.ok("", "restore", dest, "--account", "al@example.org"); !strings.Contains(out, "account al@example.org was made anew") ||
+		!strings.Contains(out, "mailbox Sent was made anew") || !strings.Contains(out, "2 messages are back; 0 were there") {
+		t.Errorf("restore of a removed account: %q", out)
+	}
+	s.fails(ExitFailed, "not found", "", "restore", dest, "--account", "bo@example.org")
+	s.fails(ExitFailed, "in use", "", "restore", dest)
+	s.fails(ExitFailed, "in use", "", "rollback")
+	s.fails(ExitUsage, "--uid needs --mailbox", "", "restore", dest, "--account", "al@example.org", "--uid", "1")
+	s.fails(ExitUsage, "--mailbox needs --account", "", "restore", dest, "--mailbox", "INBOX")
+}
+
+func TestRestoreOfTheWholeIntoAnotherFolder(t *testing.T) {
+	s, store := withAccount(t)
+	testDelivery(t, store, "al@example.org", "one")
+	t.Chdir(t.TempDir())
+	s.ok("", "backup", "copy") // relative to where the command is typed
+	other := shell{t, filepath.Join(t.TempDir(), "other")}
+	if out := other.ok("", "restore", "copy"); out != "restored: 1 accounts, 1 messages\n" {
+		t.Errorf("restore: %q", out)
+	}
+	if out := other.ok("", "restore", "copy"); !strings.Contains(out, "is kept in "+filepath.Join(other.dir, "before-restore-")) {
+		t.Errorf("restore over it: %q", out)
+	}
+	if out := other.ok("", "account", "list"); !strings.Contains(out, "al@example.org") {
+		t.Errorf("account list: %q", out)
+	}
+	other.fails(ExitFailed, "no snapshot", "", "rollback")
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -51,7 +52,9 @@ func Run(ctx context.Context, dataDir string, args []string, in *os.File, out, e
 			fmt.Fprintf(errOut, "posthorn: %s: %v\n", cmd.words, err)
 			return ExitFailed
 		}
-		store, err := storage.Open(dataDir, storage.Options{})
+		// A command frees no expunged mail: how long it is kept is the server's
+		// to know.
+		store, err := storage.Open(dataDir, storage.Options{Retention: math.MaxInt64})
 		if err == nil {
 			defer store.Close()
 			e.store, e.in, e.out, e.err = store, bytes.NewReader(input), out, errOut
