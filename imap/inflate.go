@@ -21,7 +21,7 @@ type inflater struct {
 	acc  uint64 // the next bits, the first one lowest
 	have uint   // how many
 
-	window  []byte // a ring of what was decoded last
+	window  []byte // what was decoded last: grows, and at windowSize is a ring
 	next    int    // where the next octet goes
 	pending int    // octets before next that were not handed out
 	decoded int64  // octets in all
@@ -69,7 +69,7 @@ var (
 )
 
 func newInflater(src io.Reader) *inflater {
-	return &inflater{src: src, buf: make([]byte, inflateInput), window: make([]byte, windowSize)}
+	return &inflater{src: src, buf: make([]byte, inflateInput)}
 }
 
 // Read implements io.Reader.
@@ -98,8 +98,8 @@ func (z *inflater) Read(p []byte) (int, error) {
 func (z *inflater) handOut(p []byte) int {
 	n := 0
 	for n < len(p) && z.pending > 0 {
-		from := (z.next - z.pending + windowSize) % windowSize
-		k := copy(p[n:], z.window[from:min(from+z.pending, windowSize)])
+		from := z.before(z.pending)
+		k := copy(p[n:], z.window[from:min(from+z.pending, len(z.window))])
 		n += k
 		z.pending -= k
 	}
@@ -199,11 +199,12 @@ func (z *inflater) copyStored() error {
 			z.left--
 			continue
 		}
-		room := min(z.left, windowSize-z.pending, windowSize-z.next)
-		n := copy(z.window[z.next:z.next+room], z.in)
-		if n == 0 {
+		if len(z.in) == 0 {
 			return errHungry
 		}
+		z.makeRoom()
+		room := min(z.left, windowSize-z.pending, len(z.window)-z.next)
+		n := copy(z.window[z.next:z.next+room], z.in)
 		z.in = z.in[n:]
 		z.left -= n
 		z.advance(n)
@@ -215,12 +216,34 @@ func (z *inflater) copyStored() error {
 }
 
 func (z *inflater) put(c byte) {
+	z.makeRoom()
 	z.window[z.next] = c
 	z.advance(1)
 }
 
+// makeRoom sees to it that the window has a place for the next octet. Most
+// clients say little: their windows stay small.
+func (z *inflater) makeRoom() {
+	switch {
+	case z.next < len(z.window):
+	case len(z.window) < windowSize:
+		z.window = append(make([]byte, 0, max(1<<10, 2*len(z.window))), z.window...)
+		z.window = z.window[:cap(z.window)]
+	default:
+		z.next = 0
+	}
+}
+
+// before is the place of the octet that was decoded n octets ago.
+func (z *inflater) before(n int) int {
+	if n > z.next {
+		return z.next - n + len(z.window)
+	}
+	return z.next - n
+}
+
 func (z *inflater) advance(n int) {
-	z.next = (z.next + n) % windowSize
+	z.next += n
 	z.pending += n
 	z.decoded += int64(n)
 }
@@ -285,7 +308,7 @@ func (z *inflater) readMatch(code int, used uint) error {
 // copyMatch repeats what stands back octets before; there is room for it.
 func (z *inflater) copyMatch() {
 	for ; z.left > 0; z.left-- {
-		z.put(z.window[(z.next-z.back+windowSize)%windowSize])
+		z.put(z.window[z.before(z.back)])
 	}
 	z.step = symbols
 }

@@ -7,42 +7,60 @@ import (
 	"testing"
 )
 
-// An idle connection has to be cheap: the aim is 30 KiB with a small mailbox, the
-// test's own end of it included. (The race detector's own memory is not counted.)
+// An idle connection has to be cheap: the aim is 30 KiB in clear with a small
+// mailbox, the test's own end of it included. What TLS and compression take
+// beside it, at both ends, is only shown. (The race detector's own memory is not
+// counted.)
 func TestIdleConnectionsAreCheap(t *testing.T) {
 	if testing.Short() {
-		t.Skip("opens a thousand connections")
+		t.Skip("opens many connections")
 	}
-	const connections, aim = 1000, 30 << 10
 	h := newHarness(t, func(_ *Config, o *Options) { o.Trusted = func(netip.Addr) bool { return true } })
 	for i := range 20 {
 		if err := h.deliver("alice", "INBOX", fmt.Sprint("message ", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	idle := func() *client {
-		c := h.login(t, alice)
-		c.send("a CAPABILITY")
-		c.until("a OK ")
-		c.send(`b LIST "" * RETURN (STATUS (MESSAGES UNSEEN))`)
-		c.until("b OK ")
-		c.send("c SELECT INBOX")
-		c.until("c OK ")
-		c.send("d IDLE")
-		c.until("+ idling")
-		return c
+	measure := func(connections int, service string, compress bool) (each int64) {
+		clients := []*client{h.idler(t, service, compress)}
+		memory, goroutines := inUse(), runtime.NumGoroutine()
+		for range connections {
+			clients = append(clients, h.idler(t, service, compress))
+		}
+		each = (inUse() - memory) / int64(connections)
+		t.Logf("service %q, compression %v: %d octets and %.2f goroutines a connection",
+			service, compress, each, float64(runtime.NumGoroutine()-goroutines)/float64(connections))
+		runtime.KeepAlive(clients)
+		return each
 	}
-	clients := []*client{idle()}
-	memory, goroutines := inUse(), runtime.NumGoroutine()
-	for range connections {
-		clients = append(clients, idle())
-	}
-	each := (inUse() - memory) / connections
-	t.Logf("%d octets and %.2f goroutines a connection", each, float64(runtime.NumGoroutine()-goroutines)/connections)
-	if each > aim && !raceDetector {
+	const aim = 30 << 10
+	if each := measure(1000, "", false); each > aim && !raceDetector {
 		t.Errorf("an idle connection takes %d octets, more than %d", each, aim)
 	}
-	runtime.KeepAlive(clients)
+	measure(100, "tls", false)
+	measure(100, "", true)
+}
+
+// idler is a client that idles after some ordinary commands.
+func (h *harness) idler(t testing.TB, service string, compress bool) *client {
+	c := h.connect(t, service)
+	c.expect("* OK ")
+	c.send("login LOGIN %s %s", alice, secret)
+	c.expect("login OK ")
+	c.send("a CAPABILITY")
+	c.until("a OK ")
+	c.send(`b LIST "" * RETURN (STATUS (MESSAGES UNSEEN))`)
+	c.until("b OK ")
+	if compress {
+		c.compress()
+	}
+	c.send("c SELECT INBOX")
+	c.until("c OK ")
+	c.send("d UID FETCH 1:* (FLAGS ENVELOPE)")
+	c.until("d OK ")
+	c.send("e IDLE")
+	c.until("+ idling")
+	return c
 }
 
 // inUse is what heap and stacks take, without garbage.

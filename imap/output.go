@@ -141,8 +141,10 @@ func (s *session) finish(linger bool) {
 	}
 	conn := s.raw.Conn
 	conn.SetWriteDeadline(time.Now().Add(finishTimeout))
-	if _, err := s.w.Write(s.out); err != nil {
-		return
+	if len(s.out) > 0 {
+		if _, err := s.w.Write(s.out); err != nil {
+			return
+		}
 	}
 	if c, ok := s.conn.(*tls.Conn); ok {
 		c.CloseWrite()
