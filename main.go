@@ -13,15 +13,11 @@ import (
 	"syscall"
 	"time"
 
-	"posthorn/auth"
-	"posthorn/imap"
 	"posthorn/internal/admin"
 	"posthorn/internal/certs"
 	"posthorn/internal/config"
 	"posthorn/internal/delivery"
-	"posthorn/internal/metrics"
-	"posthorn/pop3"
-	"posthorn/smtp"
+	"posthorn/internal/resolver"
 	"posthorn/storage"
 )
 
@@ -72,7 +68,13 @@ func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logge
 	if err := admin.Provision(ctx, store, cfg.DomainNames(), cfg.Accounts); err != nil {
 		return err
 	}
-	servers := frontEnds(cfg, store, keeper, log)
+	dns, err := resolver.New(cfg.DNS, time.Now)
+	if err != nil {
+		return err
+	}
+	agent := delivery.New(store, delivery.Options{Hostname: cfg.Hostname, Config: cfg.Delivery, Logger: log,
+		Checks: delivery.Authentication(cfg.MailAuth, dns, cfg.Hostname)})
+	servers := frontEnds(cfg, store, agent, keeper, log)
 	// All ports are bound before any is served: a start succeeds whole or not at all.
 	bound, err := cfg.Bind()
 	if err != nil {
@@ -103,33 +105,6 @@ func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logge
 		case <-ctx.Done():
 			return admin.Drain(servers, cfg.Shutdown.Patience, log)
 		}
-	}
-}
-
-// frontEnds makes the servers, by the section of the file that configures them.
-func frontEnds(cfg *config.Config, store *storage.Store, keeper *certs.Keeper, log *slog.Logger) map[string]admin.Server {
-	authn := auth.New(store, auth.Options{Normalize: config.LoginKey, Logger: log})
-	agent := delivery.New(store, delivery.Options{Hostname: cfg.Hostname, Config: cfg.Delivery, Logger: log})
-	registry := new(metrics.Registry)
-	plaintext := cfg.Auth.AllowPlaintextOnLoopback
-	mail := func(role delivery.Role, c smtp.Config) admin.Server {
-		o := smtp.Options{Role: role, Hostname: cfg.Hostname, Config: c, TLS: keeper.ClientTLS(), PlaintextLogin: plaintext,
-			Trusted: cfg.TrustedNetworks, Agent: agent, Auth: authn, Logger: log, Metrics: registry}
-		if role == delivery.Exchanger {
-			o.TLS = keeper.ExchangerTLS()
-		}
-		return smtp.New(o)
-	}
-	cfg.IMAP.ConnectionsPerAccount = cfg.Limits.ConnectionsPerAccount
-	return map[string]admin.Server{
-		"smtp":       mail(delivery.Exchanger, cfg.SMTP),
-		"submission": mail(delivery.Submission, cfg.Submission),
-		"lmtp":       mail(delivery.LMTP, cfg.LMTP),
-		"imap": imap.New(cfg.IMAP, imap.Options{Store: store, Auth: authn, TLS: keeper.ClientTLS(),
-			PlaintextOnLoopback: plaintext, Trusted: cfg.Trusted, Logger: log, Version: admin.Version()}),
-		"metrics": admin.NewMetricsServer(registry, store, log),
-		"pop3": pop3.New(cfg.POP3, pop3.Options{Store: store, Auth: authn, TLS: keeper.ClientTLS(),
-			PlaintextOnLoopback: plaintext, Trusted: cfg.Trusted, Logger: log, Version: admin.Version()}),
 	}
 }
 

@@ -25,6 +25,8 @@ import (
 	"posthorn/internal/admin"
 	"posthorn/internal/certs"
 	"posthorn/internal/delivery"
+	"posthorn/internal/mailauth"
+	"posthorn/internal/resolver"
 	"posthorn/pop3"
 	"posthorn/smtp"
 )
@@ -41,6 +43,7 @@ type Config struct {
 	IMAP       imap.Config     `toml:"imap"`
 	POP3       pop3.Config     `toml:"pop3"`
 	Delivery   delivery.Config `toml:"delivery"`
+	MailAuth   mailauth.Config `toml:"mailauth"`
 	TLS        certs.Config    `toml:"tls"`
 	Auth       Auth            `toml:"auth"`
 	Limits     Limits          `toml:"limits"`
@@ -52,8 +55,9 @@ type Config struct {
 	Domains  []Domain       `toml:"domain"`
 	Accounts []admin.Listed `toml:"account"`
 
+	DNS resolver.Config `toml:"dns"`
+
 	// What sends mail on: checked here, used by the queue.
-	DNS      DNS      `toml:"dns"`
 	Outbound Outbound `toml:"outbound"`
 	Queue    Queue    `toml:"queue"`
 	Routes   []Route  `toml:"route"`
@@ -99,12 +103,6 @@ type Domain struct {
 	Name string `toml:"name"`
 }
 
-// DNS is the [dns] section.
-type DNS struct {
-	Servers []string      `toml:"servers"` // host:port; none: the system's
-	Timeout time.Duration `toml:"timeout"`
-}
-
 // Outbound is the [outbound] section.
 type Outbound struct {
 	Port          int  `toml:"port"` // where other servers listen: 25
@@ -141,7 +139,8 @@ func Default() Config {
 		Limits:     Limits{ConnectionsPerAccount: 100},
 		Storage:    Storage{Retention: 14 * 24 * hour, Compress: true, CompressAfter: 5 * time.Minute},
 		Shutdown:   Shutdown{Patience: 10 * time.Second},
-		DNS:        DNS{Timeout: 5 * time.Second},
+		MailAuth:   mailauth.DefaultConfig(),
+		DNS:        resolver.Config{Timeout: 5 * time.Second},
 		Outbound:   Outbound{Port: 25},
 		Queue: Queue{
 			Retry:  []time.Duration{5 * time.Minute, 15 * time.Minute, hour, 4 * hour},
@@ -229,7 +228,7 @@ func (c *Config) check() error {
 	}{
 		{"smtp", c.SMTP.Validate()}, {"submission", c.Submission.Validate()}, {"lmtp", c.LMTP.Validate()},
 		{"imap", c.IMAP.Validate()}, {"pop3", c.POP3.Validate()},
-		{"delivery", c.Delivery.Validate()}, {"tls", c.TLS.Validate()},
+		{"delivery", c.Delivery.Validate()}, {"mailauth", c.MailAuth.Validate()}, {"tls", c.TLS.Validate()},
 	} {
 		if section.err != nil {
 			return fmt.Errorf("[%s] %w", section.name, section.err)
@@ -266,7 +265,8 @@ func (c *Config) checkAccounts() error {
 
 func (c *Config) checkSending() error {
 	for _, s := range c.DNS.Servers {
-		if _, err := netip.ParseAddrPort(s); err != nil {
+		_, err := netip.ParseAddrPort(s)
+		if _, plain := netip.ParseAddr(s); err != nil && plain != nil {
 			return fmt.Errorf("[dns] servers has %q: write it as 127.0.0.1:53", s)
 		}
 	}

@@ -142,7 +142,7 @@ func TestDkimpyVerifiesOurSignatures(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, text := range []string{letter, letter + strings.Repeat("line  of\ttext \n", 5000), "From: a@example.org\n\n", "From: a@example.org\n\n\n\n"} {
+	for _, text := range []string{letter, "From: a@example.org\n\n\n\n"} {
 		text = crlf(text)
 		fields, err := mailauth.NewSigner(ring).Sign(t.Context(), "example.org", opener(text))
 		if err != nil {
