@@ -234,3 +234,40 @@ func BenchmarkReadCompressed(b *testing.B) {
 	}
 	b.Run("zstd", read)
 }
+
+// BenchmarkCompress compresses a base64 body of 256 KiB an operation, and tells
+// for how long the writer was held at most.
+func BenchmarkCompress(b *testing.B) {
+	s, clock := clockStore(b, time.Second)
+	alice := testAccount(b, s, "alice@example.org")
+	for i := range b.N {
+		deliver(b, s, base64Body(uint64(i), chunkSize), alice.ID)
+	}
+	b.SetBytes(chunkSize)
+	b.ResetTimer()
+	s.sweeper.mu.Lock()
+	defer s.sweeper.mu.Unlock()
+	clock.Add(100)
+	ctx, pack := context.Background(), s.sweeper.pack
+	var longest time.Duration
+	for {
+		raw, err := pack.read(ctx)
+		if err == nil {
+			err = pack.compress(raw)
+		}
+		for err == nil && len(pack.ready) > 0 {
+			for _, hold := range []func(context.Context) error{pack.exchange, s.sweeper.checkpoint} {
+				start := time.Now()
+				err = errors.Join(err, hold(ctx))
+				longest = max(longest, time.Since(start))
+			}
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(raw) == 0 {
+			break
+		}
+	}
+	b.ReportMetric(float64(longest.Microseconds())/1000, "longest-ms")
+}

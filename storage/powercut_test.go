@@ -67,7 +67,7 @@ func TestCrashPowerCutFindsCommitsWithoutSync(t *testing.T) {
 // cutTally is the outcome of many cuts.
 type cutTally struct {
 	cuts, acknowledged, messages, compressed, before, after int
-	failures                                    []string // the first of each cut
+	failures                                                []string // the first of each cut
 }
 
 func (c *cutTally) add(d cutTally) {

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -23,6 +24,7 @@ const (
 // what compression saves, and at last the file's free pages.
 type sweeper struct {
 	s      *Store
+	mu     sync.Mutex // held by a step
 	pack   *compressor
 	kick   chan struct{}
 	cancel context.CancelFunc
@@ -97,6 +99,23 @@ func (w *sweeper) awaitIdle(ctx context.Context) bool {
 
 // step frees something of the first kind that has something; false: of none.
 func (w *sweeper) step(ctx context.Context) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	did, err := w.free(ctx)
+	if did && err == nil {
+		err = w.checkpoint(ctx)
+	}
+	return did, err
+}
+
+// checkpoint spares the next writer the checkpoint of what a step wrote: that
+// of a thousand pages, which is due otherwise, takes many times as long as a step.
+func (w *sweeper) checkpoint(ctx context.Context) error {
+	err := w.s.writer.between(ctx, func(c *conn) error { return c.script("PRAGMA wal_checkpoint(PASSIVE)") })
+	return wrap("checkpoint", err)
+}
+
+func (w *sweeper) free(ctx context.Context) (bool, error) {
 	for _, kind := range []func(*tx) (bool, error){
 		(*tx).sweepDoomed, (*tx).sweepExpunged, (*tx).sweepContent, (*tx).sweepBody, (*tx).sweepStage,
 	} {
