@@ -1,0 +1,68 @@
+package imap
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// A slow search tells that it goes on (RFC 9585), under its own tag.
+func TestSlowSearchTellsItsProgress(t *testing.T) {
+	h := newHarness(t)
+	h.server.progressEvery = time.Nanosecond
+	for range 3 {
+		if err := h.deliver("alice", "INBOX", "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := h.login(t, alice)
+	c.send("a1 SELECT INBOX")
+	c.until("a1 OK ")
+	c.send("a2 SEARCH BODY hello")
+	for _, done := range []string{"1", "2", "3"} {
+		c.expect(`* OK [INPROGRESS ("a2" ` + done + ` 3)] `)
+	}
+	c.expect("* SEARCH 1 2 3\r\n")
+	c.expect("a2 OK ")
+}
+
+// A search ends when its client has gone, long before the last message.
+func TestSearchEndsWithItsClient(t *testing.T) {
+	h := newHarness(t)
+	h.server.progressEvery = time.Millisecond
+	long := "Subject: long\r\n\r\n" + strings.Repeat("nothing to be found here\r\n", 20_000)
+	for range 150 {
+		if err := h.deliver("alice", "INBOX", long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Now()
+	c := h.slowSearch(t)
+	c.until("a2 OK ")
+	whole := time.Since(start)
+	start = time.Now()
+	gone := h.slowSearch(t)
+	_ = gone.Close()
+	for h.sessions() > 1 {
+		if time.Since(start) > whole/2 {
+			t.Fatalf("the search goes on after %v of %v", time.Since(start), whole)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// slowSearch returns a client whose search is under way.
+func (h *harness) slowSearch(t *testing.T) *client {
+	c := h.login(t, alice)
+	c.send("a1 SELECT INBOX")
+	c.until("a1 OK ")
+	c.send("a2 SEARCH BODY absent")
+	c.expect("* OK [INPROGRESS ")
+	return c
+}
+
+func (h *harness) sessions() int {
+	h.server.mu.Lock()
+	defer h.server.mu.Unlock()
+	return len(h.server.sessions)
+}
