@@ -24,12 +24,12 @@ const (
 	manifestFormat = 1
 
 	// A step of a backup holds the writer for about so long, and rests as long
-	// as it took.
+	// as it took while others write.
 	backupStep     = 4 * time.Millisecond
 	backupMaxPages = 1024
 	// The copy goes to the disk in pieces, so that no write of a delivery waits
 	// behind all of it.
-	backupSyncPages = 1024
+	backupSyncPages = 4096
 )
 
 // Manifest says what a backup holds. It is written last: a folder without it
@@ -222,6 +222,9 @@ func (s *Store) copyPages(ctx context.Context, path string, f *os.File, progress
 			if err = f.Sync(); err != nil {
 				break
 			}
+		}
+		if time.Now().UnixNano()-s.writer.last.Load() > int64(sweepIdle) {
+			continue
 		}
 		select {
 		case <-time.After(took):
