@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
@@ -330,5 +331,24 @@ func TestFailedLoginIsOneCleanLogLine(t *testing.T) {
 	}
 	if strings.Contains(log, "p4ss") {
 		t.Error("the password is in the log")
+	}
+}
+
+// Mail that fills the disk must not lock out those who could delete it.
+func TestLoginWorksOnAFullDiskFromTheFirstOne(t *testing.T) {
+	var full atomic.Bool
+	h := newHouseWith(t, storage.Options{Fault: func(step string) error {
+		if step == "commit" && full.Load() {
+			return storage.ErrDiskFull
+		}
+		return nil
+	}})
+	full.Store(true)
+	t.Cleanup(func() { full.Store(false) })
+	if _, err := h.Login(t.Context(), Client{PlaintextOK: true}, alice, secret); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.Login(t.Context(), Client{PlaintextOK: true}, "nobody@example.org", secret); !errors.Is(err, ErrCredentials) {
+		t.Errorf("an unknown user: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -124,13 +125,19 @@ func madeUpSecrets(secret []byte, name string) storage.Secrets {
 	}
 }
 
-// serverSecret reads the key of made-up salts once.
+// serverSecret reads the key of made-up salts once. Where a first one cannot be
+// kept, since the disk is full, one for this process has to do: the owners of
+// mail must get in to make room.
 func (a *Authenticator) serverSecret(ctx context.Context) ([]byte, error) {
 	a.secretLock.Lock()
 	defer a.secretLock.Unlock()
 	if a.secret == nil {
 		secret, err := a.store.ServerSecret(ctx, "made-up salts")
-		if err != nil {
+		switch {
+		case errors.Is(err, storage.ErrDiskFull), errors.Is(err, storage.ErrReadOnly):
+			secret = make([]byte, 32)
+			_, _ = rand.Read(secret) // never fails
+		case err != nil:
 			return nil, fmt.Errorf("server secret: %w", err)
 		}
 		a.secret = secret
