@@ -37,7 +37,7 @@ var arrows = map[string][]string{
 	"internal/outbound": {"storage", "internal/resolver", "internal/address"},
 	"internal/certs":    {},
 	"internal/admin": {"storage", "auth", "internal/delivery", "internal/queue", "internal/search",
-		"internal/certs", "internal/metrics", "internal/message", "internal/address"},
+		"internal/certs", "internal/metrics", "internal/message", "internal/address", "internal/mailauth", "internal/resolver"},
 	"internal/metrics": {},
 	// config takes every package's Config, and only main takes config.
 	"internal/config": {"smtp", "imap", "pop3", "storage", "auth", "internal/search", "internal/resolver", "internal/mailauth",

@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, in *os.File, out, errOut io.Writer)
 	case line.Command == "serve":
 		err = serve(ctx, cfg, line.File, slog.New(slog.NewTextHandler(errOut, nil)))
 	default:
-		return admin.Run(ctx, cfg.DataDir, line.Words, in, out, errOut)
+		return admin.Run(ctx, cfg.DataDir, cfg.Site(), line.Words, in, out, errOut)
 	}
 	if err != nil {
 		fmt.Fprintln(errOut, "posthorn:", err)
@@ -80,7 +80,7 @@ func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	control, err := admin.ListenControl(cfg.DataDir, store, log)
+	control, err := admin.ListenControl(cfg.DataDir, store, cfg.Site(), log)
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,9 @@ import (
 
 // shell runs commands on a data folder as an operator would.
 type shell struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	site Site
 }
 
 func (s shell) run(input string, args ...string) (exit int, out, errOut string) {
@@ -36,7 +37,7 @@ func (s shell) run(input string, args ...string) (exit int, out, errOut string) 
 		s.t.Fatal(err)
 	}
 	var o, e bytes.Buffer
-	exit = Run(s.t.Context(), s.dir, args, in, &o, &e)
+	exit = Run(s.t.Context(), s.dir, s.site, args, in, &o, &e)
 	return exit, o.String(), e.String()
 }
 
@@ -71,7 +72,7 @@ func serve(t *testing.T, dir string) *storage.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	control, err := ListenControl(dir, store, quiet())
+	control, err := ListenControl(dir, store, Site{}, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func TestCommandsWithAndWithoutAServer(t *testing.T) {
 			if running {
 				serve(t, dir)
 			}
-			lifeOfAnAccount(t, shell{t, dir})
+			lifeOfAnAccount(t, shell{t: t, dir: dir})
 		})
 	}
 }
@@ -136,7 +137,7 @@ func lifeOfAnAccount(t *testing.T, s shell) {
 }
 
 func TestUsageErrors(t *testing.T) {
-	s := shell{t, t.TempDir()}
+	s := shell{t: t, dir: t.TempDir()}
 	s.fails(ExitUsage, "unknown command", "", "frobnicate")
 	s.fails(ExitUsage, "needs one of add, list, passwd, remove", "", "account", "ad")
 	s.fails(ExitUsage, "usage: posthorn account add ADDRESS", "", "account", "add")
@@ -153,7 +154,7 @@ func TestUsageErrors(t *testing.T) {
 func TestPasswordSetThroughTheServerCountsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	store := serve(t, dir)
-	s := shell{t, dir}
+	s := shell{t: t, dir: dir}
 	s.ok("", "domain", "add", "example.org")
 	s.ok("first\n", "account", "add", "al@example.org", "--password-stdin")
 	a := auth.New(store, auth.Options{Logger: quiet()})
@@ -188,13 +189,13 @@ func TestControlSocketIsPrivateAndSurvivesJunk(t *testing.T) {
 		io.Copy(io.Discard, conn)
 		conn.Close()
 	}
-	shell{t, dir}.ok("", "domain", "list")
+	shell{t: t, dir: dir}.ok("", "domain", "list")
 }
 
 func TestProvisionNeverUndoesWhatTheOperatorDid(t *testing.T) {
 	dir := t.TempDir()
 	store := serve(t, dir)
-	s := shell{t, dir}
+	s := shell{t: t, dir: dir}
 	domains := []string{"example.org"}
 	accounts := []Listed{{"al@example.org", "one"}, {"bo@example.org", "two"}}
 	provision := func() {

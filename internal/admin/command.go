@@ -31,6 +31,8 @@ type env struct {
 	out   io.Writer
 	err   io.Writer
 
+	site Site
+
 	dataDir string // for offline commands, which have no store
 	workDir string // what relative paths in args are relative to
 
@@ -44,10 +46,12 @@ type env struct {
 // options are the flags that single commands take.
 type options struct {
 	account string
+	check   bool
 	full    bool
 	leave   bool // rollback's -leave-new-mail
 	list    bool
 	mailbox string
+	now     bool
 	since   time.Duration
 	uid     uint
 }
@@ -86,8 +90,12 @@ func commands() []command {
 		{words: "alias list", help: "list the aliases", json: true, run: aliasList},
 		{words: "alias remove", args: "ADDRESS", help: "remove an alias", min: 1, max: 1, run: aliasRemove},
 		{words: "domain add", args: "DOMAIN", help: "accept mail for a domain", min: 1, max: 1, run: domainAdd},
+		{words: "domain dns", args: "DOMAIN [--check]", help: "print the DNS records to publish, or see whether they are", min: 1, max: 1,
+			json: true, flags: []string{"check"}, run: domainDNS},
 		{words: "domain list", help: "list the domains", json: true, run: domainList},
 		{words: "domain remove", args: "DOMAIN", help: "stop accepting mail for a domain without accounts", min: 1, max: 1, run: domainRemove},
+		{words: "domain rotate-key", args: "DOMAIN [--now]", help: "make new DKIM keys, which sign when their records had time to spread", min: 1, max: 1,
+			json: true, flags: []string{"now"}, run: domainRotateKey},
 		{words: "queue list", help: "list the mail that waits for other servers", json: true, run: queueList},
 		{words: "backup", args: "DEST", help: "copy the whole store into a new folder, while it serves", min: 1, max: 1, run: backup},
 		{words: "restore", args: "SRC [--account ADDRESS [--mailbox NAME [--uid UID]]]", help: "go on from a backup; or bring back what of an account is missing",
@@ -118,10 +126,12 @@ func parse(args []string) (*command, *env, error) {
 	flags.BoolVar(&e.json, "json", false, "")
 	flags.BoolVar(&e.passwordStdin, "password-stdin", false, "")
 	flags.StringVar(&e.flags.account, "account", "", "")
+	flags.BoolVar(&e.flags.check, "check", false, "")
 	flags.BoolVar(&e.flags.full, "full", false, "")
 	flags.BoolVar(&e.flags.leave, "leave-new-mail", false, "")
 	flags.BoolVar(&e.flags.list, "list", false, "")
 	flags.StringVar(&e.flags.mailbox, "mailbox", "", "")
+	flags.BoolVar(&e.flags.now, "now", false, "")
 	flags.Func("since", "", func(text string) (err error) {
 		e.flags.since, err = parseAge(text)
 		return err

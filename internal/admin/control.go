@@ -45,6 +45,7 @@ type frame struct {
 // Control serves the control socket of a running server.
 type Control struct {
 	store *storage.Store
+	site  Site
 	log   *slog.Logger
 	ln    net.Listener
 	slots chan struct{}
@@ -54,7 +55,7 @@ type Control struct {
 // ListenControl makes data_dir/control.sock with mode 0600. The caller owns the
 // data folder (the store is open), so a socket that a killed server left there
 // is nobody's and is replaced.
-func ListenControl(dataDir string, store *storage.Store, log *slog.Logger) (*Control, error) {
+func ListenControl(dataDir string, store *storage.Store, site Site, log *slog.Logger) (*Control, error) {
 	path := filepath.Join(dataDir, socketName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %s: %w", path, err)
@@ -63,7 +64,7 @@ func ListenControl(dataDir string, store *storage.Store, log *slog.Logger) (*Con
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %s: %w: data_dir must be on a file system with sockets", path, err)
 	}
-	return &Control{store: store, log: log, ln: ln, slots: make(chan struct{}, maxConcurrent)}, nil
+	return &Control{store: store, site: site, log: log, ln: ln, slots: make(chan struct{}, maxConcurrent)}, nil
 }
 
 // Serve answers commands until Close or the end of ctx.
@@ -125,7 +126,7 @@ func (c *Control) answer(ctx context.Context, conn net.Conn) {
 		send(frame{Err: fmt.Sprintf("posthorn: %s: a server runs on the data folder: stop it first\n", cmd.words)})
 	default:
 		c.log.Info("command", "command", cmd.words, "args", e.args)
-		e.workDir = q.Dir
+		e.site, e.workDir = c.site, q.Dir
 		e.store, e.in = c.store, bytes.NewReader([]byte(q.Input))
 		e.out = writerFunc(func(p []byte) error { return send(frame{Out: string(p)}) })
 		e.err = writerFunc(func(p []byte) error { return send(frame{Err: string(p)}) })

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"posthorn/internal/address"
+	"posthorn/internal/mailauth"
 	"posthorn/storage"
 )
 
@@ -21,6 +22,11 @@ func domainAdd(ctx context.Context, e *env) error {
 	if errors.Is(err, storage.ErrExists) {
 		return fmt.Errorf("%s: the domain is served already", name)
 	}
+	if err != nil {
+		return err
+	}
+	// So that `domain dns` and the first message need not wait for them.
+	_, err = mailauth.NewKeyring(e.store, time.Now).Keys(ctx, name)
 	return err
 }
 

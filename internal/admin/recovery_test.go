@@ -61,7 +61,7 @@ func withAccount(t *testing.T) (shell, *storage.Store) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	store := serve(t, dir)
-	s := shell{t, dir}
+	s := shell{t: t, dir: dir}
 	s.ok("", "domain", "add", "example.org")
 	s.ok("secret\n", "account", "add", "al@example.org", "--password-stdin")
 	return s, store
@@ -140,7 +140,7 @@ func TestRestoreOfTheWholeIntoAnotherFolder(t *testing.T) {
 	testDelivery(t, store, "al@example.org", "one")
 	t.Chdir(t.TempDir())
 	s.ok("", "backup", "copy") // relative to where the command is typed
-	other := shell{t, filepath.Join(t.TempDir(), "other")}
+	other := shell{t: t, dir: filepath.Join(t.TempDir(), "other")}
 	if out := other.ok("", "restore", "copy"); out != "restored: 1 accounts, 1 messages\n" {
 		t.Errorf("restore: %q", out)
 	}

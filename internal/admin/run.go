@@ -21,7 +21,7 @@ const startWait = 10 * time.Second
 
 // Run runs the command that args name on the data folder and returns its exit
 // status: in the server that owns the folder, or here when there is none.
-func Run(ctx context.Context, dataDir string, args []string, in *os.File, out, errOut io.Writer) int {
+func Run(ctx context.Context, dataDir string, site Site, args []string, in *os.File, out, errOut io.Writer) int {
 	cmd, e, err := parse(args)
 	if err != nil {
 		fmt.Fprintf(errOut, "posthorn: %v\n", err)
@@ -34,6 +34,7 @@ func Run(ctx context.Context, dataDir string, args []string, in *os.File, out, e
 			return ExitFailed
 		}
 	}
+	e.site = site
 	if e.workDir, err = os.Getwd(); err != nil {
 		fmt.Fprintf(errOut, "posthorn: %s: %v\n", cmd.words, err)
 		return ExitFailed

@@ -11,7 +11,7 @@
 // Invariants: each lookup ends within its timeout; a chain of CNAMEs has at most
 // 8 links; the cache holds at most 4,096 answers, none longer than its TTL.
 //
-// RFCs: 1035, 2308 (negative answers), 3596 (AAAA), 5321 5.1 (MX), 6698 and 7672
+// RFCs: 1035, 2308 (negative answers), 2782 (SRV), 3596 (AAAA), 5321 5.1 (MX), 6698 and 7672
 // (TLSA for SMTP), 6761 (localhost), 6840 5.7 (AD), 6891 (EDNS), 7505 (null MX).
 package resolver
 
@@ -75,6 +75,13 @@ type Answer[T any] struct {
 type MX struct {
 	Preference uint16
 	Host       string
+}
+
+// SRV is one server of a service (RFC 2782). Host has no final dot; it is empty
+// where the service is decidedly not offered.
+type SRV struct {
+	Priority, Weight, Port uint16
+	Host                   string
 }
 
 // TLSA is one association of RFC 6698 2.1; Data is raw.
@@ -152,6 +159,13 @@ func (r *Resolver) LookupTXT(ctx context.Context, name string) (Answer[string], 
 	return lookup(ctx, r, name, dns.TypeTXT, func(rr *dns.TXT) (string, bool) {
 		joined, err := txtBytes(rr.Txt)
 		return joined, err == nil
+	})
+}
+
+// LookupSRV returns the servers of a service: name is like _imaps._tcp.example.org.
+func (r *Resolver) LookupSRV(ctx context.Context, name string) (Answer[SRV], error) {
+	return lookup(ctx, r, name, dns.TypeSRV, func(rr *dns.SRV) (SRV, bool) {
+		return SRV{rr.Priority, rr.Weight, rr.Port, plainName(rr.Target)}, true
 	})
 }
 
