@@ -334,7 +334,7 @@ func TestFailedLoginIsOneCleanLogLine(t *testing.T) {
 	}
 }
 
-// Mail that fills the disk must not lock out those who could delete it.
+// Mail that fills the disk must not lock its owners out.
 func TestLoginWorksOnAFullDiskFromTheFirstOne(t *testing.T) {
 	var full atomic.Bool
 	h := newHouseWith(t, storage.Options{Fault: func(step string) error {

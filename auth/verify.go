@@ -126,8 +126,8 @@ func madeUpSecrets(secret []byte, name string) storage.Secrets {
 }
 
 // serverSecret reads the key of made-up salts once. Where a first one cannot be
-// kept, since the disk is full, one for this process has to do: the owners of
-// mail must get in to make room.
+// kept, since the disk is full, one for this process has to do: mail that filled
+// the disk must not keep its owners from reading it.
 func (a *Authenticator) serverSecret(ctx context.Context) ([]byte, error) {
 	a.secretLock.Lock()
 	defer a.secretLock.Unlock()
