@@ -55,7 +55,7 @@ func (t *tx) deliver(m *Acceptance, c *Copy, content ContentID, size int64) erro
 			return fmt.Errorf("INBOX of account %d: %w", c.Account, err)
 		}
 	}
-	n := newRow{content: content, size: size, flags: c.Flags, received: seconds(m.Received, t.at), prefix: c.Prefix}
+	n := newRow{content: content, size: size, flags: c.Flags | octetMarks(m.Stage, m.Parsed.Header, c.Prefix), received: seconds(m.Received, t.at), prefix: c.Prefix}
 	var err error
 	if n.keywords, err = t.keywordBits(id, c.Keywords); err != nil {
 		return err

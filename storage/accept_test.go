@@ -30,12 +30,15 @@ func testAccount(t testing.TB, s *Store, address string) Account {
 	return a
 }
 
-// testBody is a body of n octets that seed alone decides.
+// testBody is a body of n octets, a line with its end, that seed alone decides.
 func testBody(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte('a' + r.IntN(26))
+	}
+	if n >= 2 {
+		copy(b[n-2:], "\r\n")
 	}
 	return b
 }

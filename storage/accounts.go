@@ -188,10 +188,12 @@ func (t *tx) mailboxIDs(a AccountID) ([]MailboxID, error) {
 	return ids, rows.close()
 }
 
-// SetQuota sets the account's bounds; 0 is its domain's. ErrNotFound.
+// SetQuota sets the account's bounds; 0 is its domain's, and a bound below 0
+// leaves that one as it is. ErrNotFound.
 func (s *Store) SetQuota(ctx context.Context, id AccountID, bytes, messages int64) error {
 	return s.write(ctx, "set quota", func(t *tx) error {
-		n, err := t.exec("UPDATE accounts SET quota_bytes = ?, quota_messages = ? WHERE id = ?", bytes, messages, id)
+		n, err := t.exec(`UPDATE accounts SET quota_bytes = iif(?1 < 0, quota_bytes, ?1),
+			quota_messages = iif(?2 < 0, quota_messages, ?2) WHERE id = ?3`, bytes, messages, id)
 		if err == nil && n == 0 {
 			return fmt.Errorf("account %d: %w", id, ErrNotFound)
 		}

@@ -56,7 +56,7 @@ func (t *tx) append(a AccountID, id MailboxID, msgs []NewMessage) (Appended, err
 	for i := range msgs {
 		m := &msgs[i]
 		n := &fresh[i]
-		*n = newRow{size: m.Stage.size, flags: m.Flags, received: seconds(m.Received, t.at), uidl: m.UIDL}
+		*n = newRow{size: m.Stage.size, flags: m.Flags | octetMarks(m.Stage, m.Parsed.Header, nil), received: seconds(m.Received, t.at), uidl: m.UIDL}
 		size += n.size
 		if m.UIDL != "" && !validUIDL(m.UIDL) {
 			return Appended{}, fmt.Errorf("unique-id %q: %w", m.UIDL, ErrInvalid)

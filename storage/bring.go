@@ -303,7 +303,7 @@ func (b *bringer) next(x *attic, after UID) ([]*incoming, error) {
 	for rows.next() {
 		m := &incoming{uid: UID(rows.int(0)), content: ContentID(rows.int(7)), body: BodyID(rows.int(8)), prefixLen: int(rows.int(9)),
 			keywords: namesOf(x.keywords, KeywordSet(rows.int(2))), hash: rows.blob(16), bodySize: rows.int(17)}
-		m.row = newRow{size: rows.int(6), flags: Flags(rows.int(1)), received: rows.int(3), uidl: rows.string(4), prefix: rows.blob(5)}
+		m.row = newRow{size: rows.int(6), flags: Flags(rows.int(1)) &^ POP3Retrieved, received: rows.int(3), uidl: rows.string(4), prefix: rows.blob(5)}
 		if m.row.uidl == "" {
 			m.row.uidl = derivedUIDL(x.validity, m.uid)
 		}

@@ -124,7 +124,7 @@ func (t *tx) transferSlice(x *transfer, all, picked []Message) error {
 		m.UID, m.ModSeq = x.next, x.at
 		m.Keywords = keywords.of(m.Keywords)
 		if !x.move {
-			m.Flags &= SystemFlags
+			m.Flags &= copiedFlags
 		}
 		x.fresh = append(x.fresh, m)
 		x.next++
@@ -141,12 +141,13 @@ func (t *tx) transferSlice(x *transfer, all, picked []Message) error {
 }
 
 // copyRows inserts the named rows into x.to from UID next on. A copy is a new
-// message to POP3 and loses its marks; a moved one takes its UIDL along.
+// message to POP3 and loses what POP3 did with it; a moved one takes that and its
+// UIDL along.
 func (t *tx) copyRows(x *transfer, keywords *keywordMap, next UID, where string, args []any) (int64, error) {
 	values := []any{x.to, next, x.at}
-	flags, uidl := "flags & "+strconv.Itoa(int(SystemFlags)), "NULL"
+	flags, uidl, retrieved := "flags & "+strconv.Itoa(int(copiedFlags)), "NULL", "NULL"
 	if x.move {
-		flags, uidl = "flags", "coalesce(uidl, "+sqlUIDL+")"
+		flags, uidl, retrieved = "flags", "coalesce(uidl, "+sqlUIDL+")", "retrieved"
 	}
 	if keywords.values != nil {
 		values = append(values, keywords.json())
@@ -156,8 +157,8 @@ func (t *tx) copyRows(x *transfer, keywords *keywordMap, next UID, where string,
 		values = append(values, x.validity)
 	}
 	values = append(values, x.from)
-	return t.exec(`INSERT INTO messages (mailbox, uid, modseq, flags, keywords, size, received, saved, content, uidl, prefix)
-		SELECT ?, ? - 1 + row_number() OVER (ORDER BY uid), ?, `+flags+`, `+keywords.sql()+`, size, received, ?, content, `+uidl+`, prefix
+	return t.exec(`INSERT INTO messages (mailbox, uid, modseq, flags, keywords, size, received, saved, content, uidl, prefix, retrieved)
+		SELECT ?, ? - 1 + row_number() OVER (ORDER BY uid), ?, `+flags+`, `+keywords.sql()+`, size, received, ?, content, `+uidl+`, prefix, `+retrieved+`
 		FROM messages WHERE mailbox = ? AND `+where+` ORDER BY uid`, append(values, args...)...)
 }
 

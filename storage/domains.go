@@ -67,10 +67,12 @@ func (s *Store) HasDomain(ctx context.Context, name string) (bool, error) {
 }
 
 // SetDomainQuota sets the bounds of the domain's accounts that have none of
-// their own; 0 is no bound. ErrNotFound.
+// their own; 0 is no bound, and a bound below 0 leaves that one as it is.
+// ErrNotFound.
 func (s *Store) SetDomainQuota(ctx context.Context, name string, bytes, messages int64) error {
 	return s.write(ctx, "set domain quota", func(t *tx) error {
-		n, err := t.exec("UPDATE domains SET quota_bytes = ?, quota_messages = ? WHERE name = ?", bytes, messages, name)
+		n, err := t.exec(`UPDATE domains SET quota_bytes = iif(?1 < 0, quota_bytes, ?1),
+			quota_messages = iif(?2 < 0, quota_messages, ?2) WHERE name = ?3`, bytes, messages, name)
 		if err == nil && n == 0 {
 			return fmt.Errorf("domain %s: %w", name, ErrNotFound)
 		}

@@ -109,8 +109,8 @@ func (t *tx) retire(a AccountID, id MailboxID, all, picked []Message, mark Flags
 	}
 	err = choose(all, picked).each(func(where string, args []any, want int) error {
 		values := []any{at, t.now(), mark, id}
-		_, err := t.exec(`INSERT INTO expunged (mailbox, uid, modseq, expunged, flags, keywords, size, received, saved, content, uidl, prefix)
-			SELECT mailbox, uid, ?, ?, flags | ?, keywords, size, received, saved, content, uidl, prefix
+		_, err := t.exec(`INSERT INTO expunged (mailbox, uid, modseq, expunged, flags, keywords, size, received, saved, content, uidl, prefix, retrieved)
+			SELECT mailbox, uid, ?, ?, flags | ?, keywords, size, received, saved, content, uidl, prefix, retrieved
 			FROM messages WHERE mailbox = ? AND `+where, append(values, args...)...)
 		if err != nil {
 			return err

@@ -32,6 +32,7 @@ CREATE TABLE accounts (
   settings          TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX accounts_domain ON accounts(domain, id);
+CREATE INDEX accounts_set ON accounts(settings) WHERE settings <> '{}';
 
 CREATE TABLE credentials (
   account    INTEGER NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
@@ -152,6 +153,7 @@ CREATE TABLE messages (
   content  INTEGER NOT NULL,
   uidl     TEXT,                            -- NULL: derived from UIDVALIDITY and UID
   prefix   BLOB,                            -- this copy's own header lines
+  retrieved INTEGER,                        -- when POP3 first sent it whole
   PRIMARY KEY (mailbox, uid)
 ) STRICT, WITHOUT ROWID;
 
@@ -173,6 +175,7 @@ CREATE TABLE expunged (
   content  INTEGER,                         -- NULL: swept
   uidl     TEXT,
   prefix   BLOB,
+  retrieved INTEGER,
   PRIMARY KEY (mailbox, uid)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX expunged_retained ON expunged(expunged) WHERE content IS NOT NULL;

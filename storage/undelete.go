@@ -79,8 +79,8 @@ func (s *Store) Retained(ctx context.Context, a AccountID, name string, since ti
 }
 
 // Undelete brings back what was expunged since a time: each message with a new
-// UID, its own UIDL, content, keywords and flags but \Deleted, in the mailbox
-// that it was in, which is made anew where it was deleted. name "" stands for
+// UID, its own UIDL, content, keywords and flags but \Deleted and POP3Retrieved,
+// whose time starts anew, in the mailbox that it was in, which is made anew where it was deleted. name "" stands for
 // all mailboxes. Quota is not asked. ErrNotFound: there is, and was, no such
 // mailbox.
 func (s *Store) Undelete(ctx context.Context, a AccountID, name string, since time.Time) (Undeleted, error) {
@@ -179,7 +179,7 @@ func (t *tx) retained(from *attic, since int64) ([]newRow, []UID, error) {
 	var uids []UID
 	for rows.next() {
 		uid := UID(rows.int(0))
-		row := newRow{content: ContentID(rows.int(1)), size: rows.int(2), flags: Flags(rows.int(3)) &^ Deleted,
+		row := newRow{content: ContentID(rows.int(1)), size: rows.int(2), flags: Flags(rows.int(3)) &^ (Deleted | POP3Retrieved),
 			keywords: KeywordSet(rows.int(4)), received: rows.int(5), uidl: rows.string(6), prefix: rows.blob(7)}
 		if row.uidl == "" {
 			row.uidl = derivedUIDL(from.validity, uid)
