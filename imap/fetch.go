@@ -71,6 +71,7 @@ type fetcher struct {
 	list     []byte        // chosen fields of it
 
 	lost       bool // a message of the view is gone for good
+	damaged    bool // a message's octets are lost
 	unknownCTE bool // BINARY met an encoding that nobody knows
 }
 
@@ -260,12 +261,11 @@ func (f *fetcher) sendRows() error {
 // rendered, then message by message the octets follow.
 func (f *fetcher) sendBodies() error {
 	if !f.rows {
+		f.heads = f.heads[:0]
 		for i := range f.messages {
-			if err := f.sendBody(&pendingBody{message: &f.messages[i]}); err != nil {
-				return err
-			}
+			f.heads = append(f.heads, pendingBody{message: &f.messages[i]})
 		}
-		return nil
+		return f.sendPending()
 	}
 	return f.readRows(func(m *storage.Message, row *storage.Content) bool {
 		p := pendingBody{message: m, shift: int64(len(row.CopyPrefix)), headerWhole: headerWhole(row)}
@@ -278,13 +278,9 @@ func (f *fetcher) sendBodies() error {
 		f.heads = append(f.heads, p)
 		return len(f.text) < batchOut
 	}, func() error {
-		for i := range f.heads {
-			if err := f.sendBody(&f.heads[i]); err != nil {
-				return err
-			}
-		}
+		err := f.sendPending()
 		f.heads, f.text = f.heads[:0], f.text[:0]
-		return nil
+		return err
 	})
 }
 
@@ -297,6 +293,8 @@ func headerWhole(row *storage.Content) bool {
 // verdict makes the tagged response.
 func (f *fetcher) verdict(c *call) error {
 	switch {
+	case f.damaged:
+		return no("SERVERBUG", "Some messages are damaged, it was logged")
 	case f.unknownCTE:
 		return no("UNKNOWN-CTE", "A part has an unknown Content-Transfer-Encoding") // RFC 3516 4.3
 	case f.lost && !c.uid:

@@ -19,29 +19,72 @@ type pendingBody struct {
 	headerWhole bool   // the items have BODY[HEADER]
 }
 
-// sendBody sends one message's response with octets of its body. Once a part of
-// it has left, a fault of the store can only end the connection: a literal's
-// octets have to follow its size.
-func (f *fetcher) sendBody(p *pendingBody) error {
+// openOctets is how much of messages is in memory while their octets are sent.
+const openOctets = 512 << 10
+
+// sendPending sends the responses of the batch's messages, opening as many
+// messages at a time as memory allows.
+func (f *fetcher) sendPending() error {
 	s := f.s
-	var r *storage.MessageReader
-	if f.needsReader(p) {
-		var err error
-		r, err = s.srv.o.Store.OpenMessage(s.ctx, s.id.Account, s.box.box.ID, p.message.UID)
-		if errors.Is(err, storage.ErrNotFound) {
-			f.lost = true
-			return nil
+	rest := f.heads
+	for len(rest) > 0 {
+		if !f.needsReader(&rest[0]) {
+			if err := f.sendBody(&rest[0], nil); err != nil {
+				return err
+			}
+			rest = rest[1:]
+			continue
+		}
+		f.uids = f.uids[:0]
+		for i := range rest {
+			f.uids = append(f.uids, rest[i].message.UID)
+		}
+		open, err := s.srv.o.Store.OpenMessages(s.ctx, s.id.Account, s.box.box.ID, f.uids, openOctets)
+		if errors.Is(err, storage.ErrDamaged) {
+			f.damagedMessage(rest[0].message.UID, err)
+			rest = rest[1:]
+			continue
 		}
 		if err != nil {
 			return err
 		}
-		defer r.Close()
+		for i, r := range open {
+			if r == nil {
+				f.lost = true
+				continue
+			}
+			if err := f.sendBody(&rest[i], r); err != nil {
+				return err
+			}
+			r.Close()
+		}
+		rest = rest[len(open):]
 	}
+	return nil
+}
+
+// damagedMessage notes a message whose octets are lost: the others of the FETCH
+// are not.
+func (f *fetcher) damagedMessage(uid storage.UID, err error) {
+	f.damaged = true
+	f.s.log.Error("a message is damaged", "account", f.s.id.Address, "mailbox", f.s.box.box.Name, "uid", uid, "err", err)
+}
+
+// sendBody sends one message's response with octets of its body. Once a part of
+// it has left, a fault of the store can only end the connection: a literal's
+// octets have to follow its size.
+func (f *fetcher) sendBody(p *pendingBody, r *storage.MessageReader) error {
+	s := f.s
 	table := message.Parts(f.text[p.parts[0]:p.parts[1]])
 	preview := ""
 	if f.a.items&fetchPreview != 0 {
 		var err error
-		if preview, err = message.Preview(&octets{r: r, end: r.Size()}, table, p.shift); err != nil {
+		preview, err = message.Preview(&octets{r: r, end: r.Size()}, table, p.shift)
+		if errors.Is(err, storage.ErrDamaged) {
+			f.damagedMessage(p.message.UID, err)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"posthorn/storage"
 )
 
 // literal reads a FETCH response of one section and returns its octets.
@@ -58,5 +60,28 @@ func TestFetchOfLargeMessages(t *testing.T) {
 			t.Errorf("%s: %d octets, not %d, or others", tt.item, len(got), len(tt.want))
 		}
 		c.expect("b OK ")
+	}
+}
+
+// A message whose octets are lost does not take the others with it.
+func TestFetchOfDamagedMessagesGoesOn(t *testing.T) {
+	h := newHarness(t)
+	if err := h.deliver("alice", "INBOX", "x"); err != nil {
+		t.Fatal(err)
+	}
+	c := h.login(t, alice)
+	c.send("a SELECT INBOX")
+	c.until("a OK ")
+	h.fault.Store(&faultPlan{"read", storage.ErrDamaged})
+	c.send("b FETCH 1 BODY.PEEK[]")
+	c.expect("b NO [SERVERBUG] Some messages are damaged")
+	h.fault.Store(nil)
+	c.send("d FETCH 1 BODY.PEEK[1]")
+	if got := c.literal("* 1 FETCH (BODY[1]"); got != "Hello.\r\n" {
+		t.Errorf("got %q", got)
+	}
+	c.expect("d OK ")
+	if !strings.Contains(h.log.String(), "a message is damaged") {
+		t.Error("the log has no word of it")
 	}
 }

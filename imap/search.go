@@ -321,8 +321,8 @@ func (x *searcher) examineRows(found int) error {
 func (x *searcher) examineBody(u *undecided) error {
 	s := x.s
 	r, err := s.srv.o.Store.OpenMessage(s.ctx, s.id.Account, s.box.box.ID, u.c.message.UID)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil // gone meanwhile
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
+		return nil // gone meanwhile; what is lost has no text either
 	}
 	if err != nil {
 		return err
@@ -340,7 +340,7 @@ func (x *searcher) examineBody(u *undecided) error {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, storage.ErrDamaged) {
 		return err
 	}
 	for i := range x.finder.needles {

@@ -48,6 +48,9 @@ func (t *tx) link(g *Stage) (BodyID, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return id, err // a staged copy beside it is the sweeper's after Discard
 	}
+	if err := t.takeRoom(int64(len(g.buf))); err != nil {
+		return 0, err
+	}
 	if id = g.body; id == 0 {
 		id = t.s.stages.next()
 	} else if _, err := t.exec("DELETE FROM stages WHERE body = ?", id); err != nil {
@@ -104,22 +107,61 @@ func (s *Store) OpenMessage(ctx context.Context, a AccountID, id MailboxID, uid 
 		if err := r.owned(a, id); err != nil {
 			return err
 		}
-		var content ContentID
-		var copyPrefix []byte
-		err := r.queryRow("SELECT content, prefix FROM messages WHERE mailbox = ? AND uid = ?", id, uid).scan(&content, &copyPrefix)
-		if errors.Is(err, ErrNotFound) {
-			err = r.queryRow("SELECT content, prefix FROM expunged WHERE mailbox = ? AND uid = ? AND content IS NOT NULL",
-				id, uid).scan(&content, &copyPrefix)
-		}
-		if err != nil {
-			return err
-		}
-		return m.open(r, content, copyPrefix)
+		return m.find(r, id, uid)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// OpenMessages opens the first ones of uids in one read, until they hold octets
+// of so many in memory: at least one reader, and nil for a message that is not
+// there. An error is the first one's.
+func (s *Store) OpenMessages(ctx context.Context, a AccountID, id MailboxID, uids []UID, octets int) ([]*MessageReader, error) {
+	var open []*MessageReader
+	err := s.read(ctx, "open messages", func(r *reader) error {
+		if err := r.owned(a, id); err != nil {
+			return err
+		}
+		for _, uid := range uids {
+			m := &MessageReader{s: s, ctx: ctx}
+			err := m.find(r, id, uid)
+			switch {
+			case errors.Is(err, ErrNotFound):
+				m = nil
+			case err != nil && len(open) == 0:
+				return err
+			case err != nil:
+				return nil // the next call's first
+			default:
+				octets -= len(m.prefix) + len(m.chunk)
+			}
+			if open = append(open, m); octets <= 0 {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return open, nil
+}
+
+// find finds a message, or what expunged keeps of it.
+func (m *MessageReader) find(r *reader, id MailboxID, uid UID) error {
+	var content ContentID
+	var copyPrefix []byte
+	err := r.queryRow("SELECT content, prefix FROM messages WHERE mailbox = ? AND uid = ?", id, uid).scan(&content, &copyPrefix)
+	if errors.Is(err, ErrNotFound) {
+		err = r.queryRow("SELECT content, prefix FROM expunged WHERE mailbox = ? AND uid = ? AND content IS NOT NULL",
+			id, uid).scan(&content, &copyPrefix)
+	}
+	if err != nil {
+		return err
+	}
+	return m.open(r, content, copyPrefix)
 }
 
 // open finds the content's bytes.
