@@ -36,6 +36,11 @@ func (t *tx) accept(m *Acceptance) error {
 			return err
 		}
 	}
+	if m.Event != nil {
+		if err := t.record(m.Event); err != nil {
+			return err
+		}
+	}
 	if len(m.Hops) == 0 {
 		return nil
 	}

@@ -169,9 +169,10 @@ func TestUpgradeKeepsACopyAndIsAllOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	testAccount(t, s, "a@example.org")
+	known := int64(len(migrations()))
 	steps := append(migrations(), "ALTER TABLE accounts ADD COLUMN shoe INTEGER; UPDATE accounts SET shoe = 43")
 	snapshots := func() int {
-		names, err := filepath.Glob(filepath.Join(dir, snapshotDir, "schema-1-*.db"))
+		names, err := filepath.Glob(filepath.Join(dir, snapshotDir, fmt.Sprintf("schema-%d-*.db", known)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +191,7 @@ func TestUpgradeKeepsACopyAndIsAllOrNothing(t *testing.T) {
 	if err := migrate(append(steps, "CREATE TABLE oops (")); err == nil {
 		t.Error("a broken step passed")
 	}
-	if n := number(t, s, "PRAGMA user_version"); n != 1 {
+	if n := number(t, s, "PRAGMA user_version"); n != known {
 		t.Errorf("a failed upgrade left version %d", n)
 	}
 	os.RemoveAll(filepath.Join(dir, snapshotDir))
@@ -203,5 +204,5 @@ func TestUpgradeKeepsACopyAndIsAllOrNothing(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, dir, "newer", "version 2")
+	refused(t, dir, "newer", fmt.Sprintf("version %d", known+1))
 }

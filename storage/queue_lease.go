@@ -209,6 +209,9 @@ func (s *Store) Settle(ctx context.Context, l *Lease, settled []Settled, notices
 			if err := t.settle(&settled[i]); err != nil {
 				return err
 			}
+			if err := t.recordSettled(l, &settled[i]); err != nil {
+				return err
+			}
 		}
 		for i := range notices {
 			if err := t.accept(&notices[i]); err != nil {

@@ -8,8 +8,13 @@ import _ "embed"
 //go:embed schema.sql
 var schemaV1 string
 
+// schemaV2 adds the decisions about messages.
+//
+//go:embed schema_v2.sql
+var schemaV2 string
+
 // migrations are the schema's steps, append-only: [i] leads from version i to i+1.
-func migrations() []string { return []string{schemaV1} }
+func migrations() []string { return []string{schemaV1, schemaV2} }
 
 // chunkBits: a chunk's rowid is its body's id shifted by so many bits, plus its
 // sequence number; 2^20 chunks of 256 KiB bound a body at 256 GiB.

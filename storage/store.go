@@ -33,6 +33,8 @@ type Options struct {
 	Now    func() time.Time // nil: time.Now
 	// Retention is how long expunged mail can be had back; 0: 14 days.
 	Retention time.Duration
+	// TraceRetention is how long Trace finds an event; 0: 30 days.
+	TraceRetention time.Duration
 	// CompressAfter is the age at which stored bodies are compressed, when
 	// nothing else is to do; 0: 5 minutes; below 0: never.
 	CompressAfter time.Duration
@@ -82,6 +84,9 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if s.options.Retention == 0 {
 		s.options.Retention = 14 * 24 * time.Hour
+	}
+	if s.options.TraceRetention == 0 {
+		s.options.TraceRetention = 30 * 24 * time.Hour
 	}
 	if s.options.CompressAfter == 0 {
 		s.options.CompressAfter = 5 * time.Minute

@@ -117,7 +117,7 @@ func (w *sweeper) checkpoint(ctx context.Context) error {
 
 func (w *sweeper) free(ctx context.Context) (bool, error) {
 	for _, kind := range []func(*tx) (bool, error){
-		(*tx).sweepDoomed, (*tx).sweepExpunged, (*tx).sweepContent, (*tx).sweepBody, (*tx).sweepStage,
+		(*tx).sweepDoomed, (*tx).sweepExpunged, (*tx).sweepContent, (*tx).sweepBody, (*tx).sweepStage, (*tx).sweepEvent,
 	} {
 		did, err := w.slice(ctx, kind)
 		if did || err != nil {

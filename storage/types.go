@@ -210,6 +210,9 @@ type Acceptance struct {
 	EightBit   bool   // BODY=8BITMIME
 	SMTPUTF8   bool
 	RequireTLS bool
+
+	// Event tells of the message in Trace; nil: nothing does.
+	Event *Event
 }
 
 // Account is an account's row.
