@@ -17,7 +17,7 @@ import (
 
 // frontEnds makes the servers, by the section of the file that configures them.
 func frontEnds(cfg *config.Config, store *storage.Store, agent *delivery.Agent, keeper *certs.Keeper, log *slog.Logger) map[string]admin.Server {
-	authn := auth.New(store, auth.Options{Normalize: config.LoginKey, Logger: log})
+	authn := auth.New(store, auth.Options{Normalize: config.LoginKey, Logger: log, NoChannelBinding: !cfg.Auth.ChannelBinding})
 	registry := new(metrics.Registry)
 	plaintext := cfg.Auth.AllowPlaintextOnLoopback
 	mail := func(role delivery.Role, c smtp.Config) admin.Server {

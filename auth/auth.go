@@ -70,6 +70,9 @@ type Options struct {
 	Normalize func(login string) (string, error)
 	Logger    *slog.Logger     // nil: slog.Default()
 	Now       func() time.Time // nil: time.Now
+	// NoChannelBinding leaves SCRAM-SHA-256-PLUS out, for clients that choose it
+	// and then cannot bind, such as mutt with libgsasl when it sends.
+	NoChannelBinding bool
 	// OnResult, if set, is told of each attempt's end; it must not block.
 	OnResult func(c Client, mechanism string, r Result)
 }
@@ -81,6 +84,7 @@ type Authenticator struct {
 	log       *slog.Logger
 	now       func() time.Time
 	onResult  func(Client, string, Result)
+	unbound   bool // no channel binding
 
 	// Tests watch the work and the waiting through these, and play the RFC's
 	// example with its nonce.
@@ -107,6 +111,7 @@ func New(store *storage.Store, o Options) *Authenticator {
 		log:       o.Logger,
 		now:       o.Now,
 		onResult:  o.OnResult,
+		unbound:   o.NoChannelBinding,
 		derive:    deriveKeys,
 		sleep:     sleep,
 		nonce:     rand.Text,
@@ -139,7 +144,7 @@ func (a *Authenticator) Mechanisms(c Client) []string {
 		return nil
 	}
 	list := []string{scramPlus, scramPlain, plain, login}
-	if _, bound := c.binding(); !bound {
+	if _, bound := a.binding(c); !bound {
 		list = list[1:]
 	}
 	return list
@@ -163,7 +168,7 @@ func (a *Authenticator) Login(ctx context.Context, c Client, user, password stri
 // kept for the exchange's life. ErrMechanism, ErrPlaintext.
 func (a *Authenticator) Start(ctx context.Context, c Client, mechanism string) (*Exchange, error) {
 	x := &Exchange{ctx: ctx, auth: a, attempt: attempt{client: c, mechanism: strings.ToUpper(mechanism)}}
-	binding, bound := c.binding()
+	binding, bound := a.binding(c)
 	switch x.attempt.mechanism {
 	case plain:
 		x.mechanism = &plainServer{}

@@ -35,6 +35,13 @@ func (c Client) binding() (scram.ChannelBinding, bool) {
 	return b, err == nil
 }
 
+func (a *Authenticator) binding(c Client) (scram.ChannelBinding, bool) {
+	if a.unbound {
+		return scram.ChannelBinding{}, false
+	}
+	return c.binding()
+}
+
 func (s *scramServer) next(x *Exchange, response []byte) ([]byte, bool, error) {
 	switch s.step {
 	case 0:

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"math/big"
 	"net"
 	"slices"
@@ -320,5 +321,18 @@ func TestSCRAMBindingFlagsMustAgreeWithWhatWasOffered(t *testing.T) {
 		if _, _, err := x.Next([]byte(c.flag + ",,n=" + alice + ",r=abc")); err != c.err {
 			t.Errorf("%s with flag %s: %v, want %v", c.mechanism, c.flag, err, c.err)
 		}
+	}
+}
+
+func TestChannelBindingCanBeSwitchedOff(t *testing.T) {
+	a := New(nil, Options{NoChannelBinding: true})
+	c := Client{TLS: &tls.ConnectionState{HandshakeComplete: true, Version: tls.VersionTLS13}}
+	for _, m := range a.Mechanisms(c) {
+		if m == scramPlus {
+			t.Error("-PLUS is offered")
+		}
+	}
+	if _, err := a.Start(t.Context(), c, scramPlus); !errors.Is(err, ErrMechanism) {
+		t.Errorf("-PLUS starts: %v", err)
 	}
 }

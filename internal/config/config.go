@@ -67,6 +67,8 @@ type Config struct {
 type Auth struct {
 	// AllowPlaintextOnLoopback lets clients of loopback listeners log in without TLS.
 	AllowPlaintextOnLoopback bool `toml:"allow_plaintext_on_loopback"`
+	// ChannelBinding offers SCRAM-SHA-256-PLUS: true.
+	ChannelBinding bool `toml:"channel_binding"`
 }
 
 // Limits is the [limits] section: bounds that several front ends share.
@@ -136,6 +138,7 @@ func Default() Config {
 		IMAP:       imap.DefaultConfig(),
 		POP3:       pop3.DefaultConfig(),
 		Delivery:   delivery.DefaultConfig(),
+		Auth:       Auth{ChannelBinding: true},
 		Limits:     Limits{ConnectionsPerAccount: 100},
 		Storage:    Storage{Retention: 14 * 24 * hour, Compress: true, CompressAfter: 5 * time.Minute},
 		Shutdown:   Shutdown{Patience: 10 * time.Second},
