@@ -52,7 +52,7 @@ func TestErrorsAreTranslated(t *testing.T) {
 		{auth.ErrTemporary, "-ERR [SYS/TEMP] Authentication is not possible now, try again later", false},
 		{storage.ErrNotFound, "-ERR The message is no longer there", false},
 		{storage.ErrDiskFull, "-ERR [SYS/TEMP] The server's disk is full, try again later", true},
-		{storage.ErrReadOnly, "-ERR [SYS/PERM] The server cannot write now", true},
+		{storage.ErrReadOnly, "-ERR [SYS/TEMP] The server cannot write now, try again later", true},
 		{storage.ErrClosed, "-ERR [SYS/TEMP] The server is shutting down", false},
 		{context.Canceled, "-ERR [SYS/TEMP] The server is shutting down", false},
 		{errors.New("a bug"), "-ERR [SYS/TEMP] Internal error, it was logged; try again later", true},
@@ -65,13 +65,13 @@ func TestErrorsAreTranslated(t *testing.T) {
 }
 
 func TestLoginDelayForgetsOldLogins(t *testing.T) {
-	d := newDrops(time.Minute)
+	d := newDrops()
 	start := time.Now()
 	for n := range 5000 {
 		now := start.Add(time.Duration(n) * time.Second)
 		id := storage.AccountID(n)
-		d.loggedIn(id, now)
-		if !d.tooSoon(id, now.Add(59*time.Second)) || d.tooSoon(id, now.Add(time.Minute)) {
+		d.loggedIn(id, time.Minute, now)
+		if !d.tooSoon(id, time.Minute, now.Add(59*time.Second)) || d.tooSoon(id, time.Minute, now.Add(time.Minute)) {
 			t.Fatalf("login %d: the delay is not a minute", n)
 		}
 	}

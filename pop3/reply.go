@@ -13,7 +13,6 @@ const (
 	codeInUse      = "IN-USE"      // RFC 2449 8.1.2
 	codeLoginDelay = "LOGIN-DELAY" // RFC 2449 8.1.1
 	codeTemporary  = "SYS/TEMP"    // RFC 3206 4
-	codePermanent  = "SYS/PERM"    // RFC 3206 4
 	codeAuth       = "AUTH"        // RFC 3206 5
 )
 
@@ -67,8 +66,9 @@ func translate(err error) (r *response, ours bool) {
 	case errors.Is(err, storage.ErrDiskFull):
 		return &response{codeTemporary, "The server's disk is full, try again later"}, true
 	case errors.Is(err, storage.ErrReadOnly):
-		// RFC 3206 4: somebody has to mend it before a retry can work.
-		return &response{codePermanent, "The server cannot write now"}, true
+		// RFC 3206 4: a disk that fails a write may take the next one, and the
+		// server goes on by itself once it does.
+		return &response{codeTemporary, "The server cannot write now, try again later"}, true
 	case errors.Is(err, storage.ErrClosed), errors.Is(err, context.Canceled):
 		return &response{codeTemporary, "The server is shutting down"}, false
 	}

@@ -35,6 +35,14 @@ func sentinel(err error) error {
 	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return ErrReadOnly
 	}
+	switch resultCode(err) {
+	case sqlitelib.SQLITE_IOERR_WRITE, sqlitelib.SQLITE_IOERR_FSYNC, sqlitelib.SQLITE_IOERR_DIR_FSYNC,
+		sqlitelib.SQLITE_IOERR_TRUNCATE, sqlitelib.SQLITE_IOERR_DELETE:
+		// The driver does not tell the system's reason, such as EROFS.
+		return ErrReadOnly
+	case sqlitelib.SQLITE_IOERR_SHMSIZE:
+		return ErrDiskFull // the log's index cannot grow
+	}
 	switch resultCode(err) & 0xff {
 	case sqlitelib.SQLITE_FULL:
 		return ErrDiskFull

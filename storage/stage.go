@@ -86,6 +86,9 @@ func (g *Stage) flush() error {
 		if err := t.s.fault("chunk"); err != nil {
 			return err
 		}
+		if err := t.takeRoom(chunkSize); err != nil {
+			return err
+		}
 		if g.body == 0 {
 			_, err := t.exec("INSERT INTO stages (body, created) VALUES (?, ?)", id, t.now())
 			if err != nil {

@@ -120,6 +120,7 @@ type writer struct {
 	ended chan struct{}
 	last  atomic.Int64 // when the last batch ended, in ns, for the sweeper
 
+	taken    int64 // octets of new mail in the open transaction; see takeRoom
 	commits  int
 	logBound int64 // octets
 }
@@ -275,6 +276,7 @@ func (w *writer) batch(j *job) {
 }
 
 func (w *writer) begin() error {
+	w.taken = 0
 	if err := w.s.fault("begin"); err != nil {
 		return err
 	}
