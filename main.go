@@ -56,7 +56,8 @@ func run(ctx context.Context, args []string, in *os.File, out, errOut io.Writer)
 
 // serve runs the server until ctx ends, then drains it.
 func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logger) error {
-	store, err := storage.Open(cfg.DataDir, storage.Options{Logger: log, Retention: cfg.Storage.Retention, CompressAfter: cfg.Storage.CompressionAge()})
+	store, err := storage.Open(cfg.DataDir, storage.Options{Logger: log, Retention: cfg.Storage.Retention, TraceRetention: cfg.Storage.TraceRetention,
+		CompressAfter: cfg.Storage.CompressionAge()})
 	if err != nil {
 		return err
 	}
@@ -74,6 +75,7 @@ func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logge
 	}
 	agent := delivery.New(store, delivery.Options{Hostname: cfg.Hostname, Config: cfg.Delivery, Logger: log,
 		Checks: delivery.Authentication(cfg.MailAuth, dns, cfg.Hostname)})
+	defer agent.Close()
 	servers := frontEnds(cfg, store, agent, keeper, log)
 	// All ports are bound before any is served: a start succeeds whole or not at all.
 	bound, err := cfg.Bind()

@@ -102,6 +102,7 @@ func commands() []command {
 			min: 1, max: 1, flags: []string{"account", "mailbox", "uid"}, offline: restoresAll, run: restore},
 		{words: "rollback", args: "[--leave-new-mail]", help: "go back to before the last upgrade", flags: []string{"leave-new-mail"},
 			offline: func(*env) bool { return true }, run: rollback},
+		{words: "trace", args: "QUEUE-ID|MESSAGE-ID|ADDRESS", help: "tell what became of a message", min: 1, max: 1, json: true, run: trace},
 		{words: "undelete", args: "ADDRESS [--mailbox NAME] [--since 3d] [--list]", help: "bring expunged mail back", min: 1, max: 1,
 			json: true, flags: []string{"mailbox", "since", "list"}, run: undelete},
 		{words: "verify", args: "[--full]", help: "look for what is wrong in the store", json: true, flags: []string{"full"}, run: verify},

@@ -80,6 +80,8 @@ type Limits struct {
 type Storage struct {
 	// Retention is how long expunged mail can be had back: 336h (14 days).
 	Retention time.Duration `toml:"retention"`
+	// TraceRetention is how long `trace` remembers: 720h (30 days).
+	TraceRetention time.Duration `toml:"trace_retention"`
 	// Compress: stored bodies are compressed when nothing else is to do, once
 	// they are CompressAfter (5m) old.
 	Compress      bool          `toml:"compress"` // true
@@ -140,7 +142,7 @@ func Default() Config {
 		Delivery:   delivery.DefaultConfig(),
 		Auth:       Auth{ChannelBinding: true},
 		Limits:     Limits{ConnectionsPerAccount: 100},
-		Storage:    Storage{Retention: 14 * 24 * hour, Compress: true, CompressAfter: 5 * time.Minute},
+		Storage:    Storage{Retention: 14 * 24 * hour, TraceRetention: 30 * 24 * hour, Compress: true, CompressAfter: 5 * time.Minute},
 		Shutdown:   Shutdown{Patience: 10 * time.Second},
 		MailAuth:   mailauth.DefaultConfig(),
 		DNS:        resolver.Config{Timeout: 5 * time.Second},
@@ -240,8 +242,8 @@ func (c *Config) check() error {
 	if c.Limits.ConnectionsPerAccount < 1 {
 		return fmt.Errorf("[limits] connections_per_account is %d: at least 1", c.Limits.ConnectionsPerAccount)
 	}
-	if c.Storage.Retention < 0 || c.Storage.CompressAfter < 0 || c.Shutdown.Patience <= 0 {
-		return errors.New("[storage] retention and compress_after and [shutdown] patience are durations such as \"336h\" and \"10s\"")
+	if c.Storage.Retention < 0 || c.Storage.TraceRetention <= 0 || c.Storage.CompressAfter < 0 || c.Shutdown.Patience <= 0 {
+		return errors.New("[storage] retention, trace_retention and compress_after and [shutdown] patience are durations such as \"336h\" and \"10s\"")
 	}
 	if err := c.checkAccounts(); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 
+	"posthorn/internal/address"
 	"posthorn/internal/message"
 	"posthorn/storage"
 )
@@ -17,42 +18,64 @@ const copyBuffer = 64 << 10
 // errors are a Refusal, body's own, or the store's; the message is then gone
 // and body may be read half.
 func (t *Transaction) Accept(ctx context.Context, body io.Reader) (id string, err error) {
+	m, junk, err := t.prepare(ctx, body)
+	if err != nil {
+		return "", t.refused(err, address.Address{})
+	}
+	defer m.Stage.Discard()
+	if err := t.agent.store.Accept(ctx, *m); err != nil {
+		return "", err
+	}
+	t.report(m, junk)
+	return m.QueueID, nil
+}
+
+// Prepare is Accept up to where the store would keep the message, for a caller
+// that keeps it together with something else. The caller discards the Stage.
+func (t *Transaction) Prepare(ctx context.Context, body io.Reader) (*storage.Acceptance, error) {
+	m, _, err := t.prepare(ctx, body)
+	return m, t.refused(err, address.Address{})
+}
+
+func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.Acceptance, junk string, err error) {
 	a := t.agent
 	if len(t.recipients) == 0 {
-		return "", refuse(554, 5, 5, 1, "No valid recipients")
+		return nil, "", refuse(554, 5, 5, 1, "No valid recipients")
 	}
 	now := a.now()
-	id = newQueueID(now)
 	stage := a.store.NewStage(ctx)
-	defer stage.Discard()
+	defer func() {
+		if err != nil {
+			stage.Discard()
+		}
+	}()
 	header, info, err := t.stage(ctx, stage, body)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
-	verdict, err := a.judge(ctx, &Incoming{
-		QueueID: id, Client: t.client, Sender: t.sender, Recipients: t.recipients,
-		Header: header, Size: stage.Size(), Body: stage.Reader,
-	})
-	if err != nil {
-		return "", err
-	}
-	m := storage.Acceptance{
-		QueueID: id, Stage: stage, Prefix: t.prefix(id, now, &info, verdict.traces),
+	m = &storage.Acceptance{
+		QueueID: newQueueID(now), Stage: stage,
 		ReversePath: t.sender.Path.ASCII(), Submitter: t.owner.ID, Received: now,
 		Hops: t.hops, Ret: t.sender.Ret, EnvID: t.sender.EnvID,
 		EightBit: t.sender.EightBit, SMTPUTF8: t.sender.SMTPUTF8,
 	}
+	verdict, err := a.judge(ctx, &Incoming{
+		QueueID: m.QueueID, Client: t.client, Sender: t.sender, Recipients: t.recipients,
+		Header: header, Size: stage.Size(), Body: stage.Reader,
+	})
+	t.clientName, t.notes = verdict.client, verdict.notes
+	if err != nil {
+		return nil, "", err
+	}
+	m.Prefix = t.prefix(m.QueueID, now, &info, verdict.traces)
 	if m.Parsed, err = parse(io.MultiReader(bytes.NewReader(m.Prefix), stage.Reader())); err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if m.Copies, err = t.storeCopies(ctx, verdict.junk); err != nil {
-		return "", err
+		return nil, "", err
 	}
-	if err := a.store.Accept(ctx, m); err != nil {
-		return "", err
-	}
-	t.report(&m, verdict.junk)
-	return id, nil
+	m.Event = t.event(m, verdict.junk)
+	return m, verdict.junk, nil
 }
 
 // stage reads the message through the header's filter into the stage.

@@ -20,6 +20,7 @@ const (
 	Exchanger  Role = iota // port 25: from anyone, for local domains
 	Submission             // from our accounts, to anywhere
 	LMTP                   // from the MTA in front of us, for local domains
+	Notice                 // from our own queue, about a delivery, to anywhere
 )
 
 // Client is who brings the message.
@@ -72,6 +73,7 @@ type Agent struct {
 	log      *slog.Logger
 	now      func() time.Time
 	buffers  sync.Pool // *[]byte of copyBuffer octets
+	refusals refusals
 }
 
 // New makes the agent of a store. Hostname is a domain name in normal form.
@@ -100,6 +102,9 @@ type Transaction struct {
 	copies     []localCopy
 	hops       []storage.Hop
 	taken      map[string]bool // mailboxes and remote addresses that copies and hops cover
+
+	clientName string   // that the checks confirmed
+	notes      []string // of the checks
 }
 
 // localCopy is a mailbox that gets the message.
@@ -119,7 +124,7 @@ func (a *Agent) AdmitSender(ctx context.Context, c Client, s Sender) (*Transacti
 		return t, nil
 	}
 	if c.Account == 0 {
-		return nil, refuse(530, 5, 7, 0, "Authentication required")
+		return nil, t.refused(refuse(530, 5, 7, 0, "Authentication required"), address.Address{})
 	}
 	var err error
 	if t.owner, err = a.store.Account(ctx, c.Account); err != nil {
@@ -135,7 +140,7 @@ func (a *Agent) AdmitSender(ctx context.Context, c Client, s Sender) (*Transacti
 		return nil, err
 	}
 	if !owns {
-		return nil, refuse(553, 5, 7, 1, "You may not send as this address")
+		return nil, t.refused(refuse(553, 5, 7, 1, "You may not send as this address"), address.Address{})
 	}
 	return t, nil
 }
@@ -143,7 +148,11 @@ func (a *Agent) AdmitSender(ctx context.Context, c Client, s Sender) (*Transacti
 // Admit takes a recipient into the transaction or gives a Refusal, or the
 // store's error. After an error the transaction is as it was.
 func (t *Transaction) Admit(ctx context.Context, r Recipient) error {
-	e := expansion{agent: t.agent, recipient: r, size: t.sender.Size, seen: map[string]bool{}}
+	return t.refused(t.admit(ctx, r), r.Path)
+}
+
+func (t *Transaction) admit(ctx context.Context, r Recipient) error {
+	e := expansion{agent: t.agent, recipient: r, size: t.sender.Size, notice: t.client.Role == Notice, seen: map[string]bool{}}
 	path, err := t.agent.ownPostmaster(ctx, r.Path, t.client.Local)
 	if err != nil {
 		return err
@@ -159,7 +168,7 @@ func (t *Transaction) Admit(ctx context.Context, r Recipient) error {
 			t.agent.log.Error("an alias leads to no mailbox; mend it with: alias remove, alias add", "address", r.Path.String())
 			err = refuse(451, 4, 3, 5, "This address is not set up properly here")
 		}
-	case t.client.Role == Submission && t.client.Account != 0:
+	case t.client.Role == Submission && t.client.Account != 0, e.notice:
 		e.remote(path)
 	default:
 		err = refuse(550, 5, 7, 1, "Relaying denied")

@@ -30,7 +30,7 @@ func Authenticate(v *mailauth.Verifier, hostname string) Check {
 		if err != nil {
 			return Verdict{}, err
 		}
-		verdict := Verdict{Trace: r.AppendField(nil, hostname)}
+		verdict := Verdict{Trace: r.AppendField(nil, hostname), ClientName: r.IPRev.Name, Notes: r.Summary()}
 		switch advice := v.Advise(r); advice.Disposition {
 		case mailauth.Junk:
 			verdict.Action, verdict.Reason = Quarantine, advice.Reason

@@ -194,6 +194,7 @@ type expansion struct {
 	agent     *Agent
 	recipient Recipient
 	size      int64           // as declared
+	notice    bool            // of our own queue
 	seen      map[string]bool // aliases that were followed
 	copies    []localCopy
 	hops      []storage.Hop
@@ -272,8 +273,10 @@ func (e *expansion) tooMuch() error {
 // copyTo refuses for now what a full mailbox may take later (RFC 3463 4.2.2),
 // and for good what it can never hold. An alias with one full mailbox among its
 // targets is refused whole: a member left out would never learn of the message.
+// A notification has no sender to tell, and is small: a full mailbox takes it.
 func (e *expansion) copyTo(account *storage.Account) error {
 	switch {
+	case e.notice:
 	case account.QuotaBytes > 0 && e.size > account.QuotaBytes:
 		return refuse(552, 5, 2, 2, "The message is larger than the whole mailbox may be")
 	case account.QuotaBytes > 0 && account.UsedBytes+max(e.size, 1) > account.QuotaBytes,

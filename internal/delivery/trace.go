@@ -9,6 +9,9 @@ import (
 
 // prefix is what stands above the message for everyone.
 func (t *Transaction) prefix(id string, now time.Time, info *message.Info, traces []byte) []byte {
+	if t.client.Role == Notice {
+		return nil // it came from nowhere
+	}
 	dst := t.appendReceived(make([]byte, 0, 512), id, now)
 	dst = append(dst, traces...)
 	if t.client.Role == Submission {
@@ -19,7 +22,7 @@ func (t *Transaction) prefix(id string, now time.Time, info *message.Info, trace
 
 func (t *Transaction) appendReceived(dst []byte, id string, now time.Time) []byte {
 	field := message.Received{
-		Helo: t.client.Helo, Client: t.client.Addr, By: t.agent.hostname,
+		Helo: t.client.Helo, Client: t.client.Addr, PTR: t.clientName, By: t.agent.hostname,
 		With: t.with(), ID: id, Time: now,
 	}
 	if state := t.client.TLS; state != nil {

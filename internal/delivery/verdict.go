@@ -39,26 +39,38 @@ type Verdict struct {
 	Action  Action
 	Reason  string   // of Quarantine, in words for the mailbox's owner; ASCII
 	Refusal *Refusal // of Reject
-	Trace   []byte   // whole header fields, each with its CRLF, for all copies and hops
+	// ClientName is the client's name where the DNS confirms it; "" is unknown.
+	ClientName string
+	Notes      []string // what was found, for the record: "spf=pass"
+	Trace      []byte   // whole header fields, each with its CRLF, for all copies and hops
 }
 
 // judgement is what all checks said together.
 type judgement struct {
 	junk   string // the reason; "" for the inbox
 	traces []byte
+	client string // its confirmed name
+	notes  []string
 }
 
 func (a *Agent) judge(ctx context.Context, m *Incoming) (judgement, error) {
 	var j judgement
+	if m.Client.Role == Notice {
+		return j, nil // ours
+	}
 	for _, check := range a.checks {
 		v, err := check(ctx, m)
 		if err != nil {
 			return judgement{}, err
 		}
 		j.traces = append(j.traces, v.Trace...)
+		j.notes = append(j.notes, v.Notes...)
+		if v.ClientName != "" {
+			j.client = v.ClientName
+		}
 		switch v.Action {
 		case Reject:
-			return judgement{}, v.Refusal
+			return j, v.Refusal
 		case Quarantine:
 			if j.junk == "" {
 				j.junk = v.Reason

@@ -26,6 +26,33 @@ func (r *Results) AppendField(dst []byte, authservID string) []byte {
 	return append(dst, "\r\n"...)
 }
 
+// Summary is the outcome in a few words each, for logs and records.
+func (r *Results) Summary() []string {
+	word := func(method string, result Result, about string) string {
+		if about != "" {
+			about = " " + about
+		}
+		return method + "=" + string(result) + about
+	}
+	var words []string
+	if r.SPF.Result != "" {
+		words = append(words, word("spf", r.SPF.Result, r.SPF.Domain))
+	}
+	if len(r.DKIM) == 0 {
+		words = append(words, word("dkim", None, ""))
+	}
+	for i := range r.DKIM {
+		words = append(words, word("dkim", r.DKIM[i].Result, r.DKIM[i].Domain))
+	}
+	if r.DMARC.Result != "" {
+		words = append(words, word("dmarc", r.DMARC.Result, r.DMARC.Domain))
+	}
+	if r.IPRev.Result != "" {
+		words = append(words, word("iprev", r.IPRev.Result, r.IPRev.Name))
+	}
+	return words
+}
+
 func (r *Results) appendSPF(dst []byte) []byte {
 	s := &r.SPF
 	if s.Result == "" {
