@@ -12,6 +12,10 @@ func (s *session) capa(rest []byte) error {
 	if err := none(rest); err != nil {
 		return err
 	}
+	p, err := s.promise()
+	if err != nil {
+		return err
+	}
 	s.ok("Capability list follows")
 	// UTF8 USER: names and passwords may be UTF-8 (RFC 6856 2.2).
 	s.out = append(s.out, "TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nUTF8 USER\r\nLANG\r\n"...)
@@ -29,13 +33,7 @@ func (s *session) capa(rest []byte) error {
 	if s.client.TLS == nil {
 		s.out = append(s.out, "STLS\r\n"...)
 	}
-	// RFC 2449 6.7: the server deletes nothing of its own accord.
-	s.out = append(s.out, "EXPIRE NEVER\r\n"...)
-	if delay := s.srv.cfg.LoginDelay; delay > 0 {
-		s.out = append(s.out, "LOGIN-DELAY "...)
-		s.out = strconv.AppendInt(s.out, int64(delay/time.Second), 10)
-		s.out = append(s.out, '\r', '\n')
-	}
+	s.appendPromise(p)
 	// RFC 2449 6.9: the version is for those who are logged in.
 	s.out = append(s.out, "IMPLEMENTATION Posthorn"...)
 	if s.drop != nil && s.srv.o.Version != "" {
@@ -44,6 +42,38 @@ func (s *session) capa(rest []byte) error {
 	}
 	s.out = append(s.out, "\r\n.\r\n"...)
 	return nil
+}
+
+// promise is what CAPA says of expiry and delays: to a client that is logged in
+// what counts for it (RFC 2449 6.5, 6.7).
+func (s *session) promise() (promise, error) {
+	if s.drop == nil {
+		return s.srv.promise(s.ctx)
+	}
+	return promise{expire: s.policy.Expire, delay: s.policy.LoginDelay}, nil
+}
+
+func (s *session) appendPromise(p promise) {
+	const varies = " USER"
+	s.out = append(s.out, "EXPIRE "...)
+	if p.expire < 0 {
+		s.out = append(s.out, "NEVER"...)
+	} else {
+		s.out = strconv.AppendInt(s.out, int64(p.expire), 10)
+		if p.expireVaries {
+			s.out = append(s.out, varies...)
+		}
+	}
+	s.out = append(s.out, '\r', '\n')
+	if p.delay == 0 {
+		return
+	}
+	s.out = append(s.out, "LOGIN-DELAY "...)
+	s.out = strconv.AppendInt(s.out, int64(p.delay/time.Second), 10)
+	if p.delayVaries {
+		s.out = append(s.out, varies...)
+	}
+	s.out = append(s.out, '\r', '\n')
 }
 
 // plaintextAllowed: USER and PASS show the password to the line.

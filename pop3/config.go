@@ -5,13 +5,6 @@ import (
 	"time"
 )
 
-// What DELE and QUIT do to a message (Config.Delete).
-const (
-	deleteExpunge = "expunge" // it is gone, and can be undeleted within the retention window
-	deleteTrash   = "trash"   // it moves to the mailbox with \Trash
-	deleteHide    = "hide"    // POP3 lists it no more; IMAP still has it
-)
-
 // Config is the [pop3] section.
 type Config struct {
 	Listen    []string `toml:"listen"`     // host:port; plain, with STLS
@@ -28,11 +21,7 @@ type Config struct {
 	WriteTimeout time.Duration `toml:"write_timeout"` // for a client that takes no data
 	LockWait     time.Duration `toml:"lock_wait"`     // how long a login waits for another session's end
 
-	Delete      string        `toml:"delete"`       // what DELE means: "expunge", "trash" or "hide"
-	MarkSeen    bool          `toml:"mark_seen"`    // what RETR sent is \Seen for IMAP
-	IncludeJunk bool          `toml:"include_junk"` // the maildrop is INBOX and then Junk
-	Newest      int           `toml:"newest"`       // show so many of the newest messages; 0: all
-	LoginDelay  time.Duration `toml:"login_delay"`  // between two logins, whole seconds; 0: none
+	Policy // for accounts and domains that have no settings of their own
 
 	// ConnectionsPerAccount is [limits] connections_per_account; main sets it.
 	ConnectionsPerAccount int `toml:"-"`
@@ -48,8 +37,7 @@ func DefaultConfig() Config {
 		IdleTimeout:              10 * time.Minute,
 		WriteTimeout:             time.Minute,
 		LockWait:                 2 * time.Second,
-		Delete:                   deleteExpunge,
-		MarkSeen:                 true,
+		Policy:                   Policy{Delete: deleteExpunge, Expire: Never, MarkSeen: true},
 		ConnectionsPerAccount:    100,
 	}
 }
@@ -71,13 +59,6 @@ func (c Config) Validate() error {
 		return fmt.Errorf("write_timeout is %v: write at least \"1s\"", c.WriteTimeout)
 	case c.LockWait < 0 || c.LockWait > time.Minute:
 		return fmt.Errorf("lock_wait is %v: write \"0s\" to \"1m\"", c.LockWait)
-	case c.Delete != deleteExpunge && c.Delete != deleteTrash && c.Delete != deleteHide:
-		return fmt.Errorf("delete is %q: write \"expunge\", \"trash\" or \"hide\"", c.Delete)
-	case c.Newest < 0:
-		return fmt.Errorf("newest is %d: write 0 for all messages", c.Newest)
-	case c.LoginDelay < 0 || c.LoginDelay%time.Second != 0:
-		// RFC 2449 6.5: LOGIN-DELAY tells seconds.
-		return fmt.Errorf("login_delay is %v: write whole seconds such as \"60s\"", c.LoginDelay)
 	}
-	return nil
+	return c.Policy.validate()
 }

@@ -18,15 +18,20 @@
 //   - One session at a time has an account's maildrop. It gives it back before it
 //     answers QUIT, and at once when the connection is lost.
 //   - Only QUIT removes messages, and its +OK says that this is on the disk. A
-//     session that ends in any other way removes nothing.
+//     session that ends in any other way removes nothing. A policy's expiry
+//     (EXPIRE, RFC 2449 6.7) removes before the snapshot and after a QUIT.
+//   - STAT, LIST and the +OK of RETR tell the octets that RETR sends to this
+//     client, less the stuffed dots and the last line.
 //   - Messages are sent in pieces as the store hands them out; no lock, cursor or
 //     read of the store is open while the socket is written to.
 //   - Memory of an idle session is bounded and small: buffers are borrowed.
 //   - An error becomes an -ERR in reply.go alone.
 //
 // Without UTF8 a header that is not ASCII goes out as a surrogate (RFC 6856 2.1).
-// RETR's +OK has the surrogate's size; LIST and STAT have that of the message,
-// as with UTF8: to know better they would have to read every header.
+// The store marks such messages, so that measure.go makes the surrogates of those
+// few at login, for their sizes.
+//
+// What DELE means and some more may differ from account to account: policy.go.
 //
 // Lines from clients end in CRLF; a bare LF is taken for one (nothing relays
 // POP3, so a client's idea of lines cannot harm anybody else). A line that has a

@@ -10,19 +10,22 @@ import (
 // drops are the maildrops in use, each by one session, and when accounts logged
 // in last.
 type drops struct {
-	delay time.Duration // between two logins of an account; 0: none
-
 	mu    sync.Mutex
 	held  map[storage.AccountID]chan struct{} // closed when it is given back
-	last  map[storage.AccountID]time.Time     // of logins within delay, and some older ones
+	last  map[storage.AccountID]login         // those within their delay, and some older ones
 	sweep int                                 // forget the older ones when last has so many
 }
 
-func newDrops(delay time.Duration) *drops {
+// login is the last one of an account that has to wait before the next.
+type login struct {
+	at    time.Time
+	delay time.Duration // as it was then
+}
+
+func newDrops() *drops {
 	return &drops{
-		delay: delay,
 		held:  map[storage.AccountID]chan struct{}{},
-		last:  map[storage.AccountID]time.Time{},
+		last:  map[storage.AccountID]login{},
 		sweep: 1000,
 	}
 }
@@ -60,29 +63,29 @@ func (d *drops) release(id storage.AccountID) {
 }
 
 // tooSoon says whether the account logged in less than the delay ago.
-func (d *drops) tooSoon(id storage.AccountID, now time.Time) bool {
-	if d.delay == 0 {
+func (d *drops) tooSoon(id storage.AccountID, delay time.Duration, now time.Time) bool {
+	if delay == 0 {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	last, known := d.last[id]
-	return known && now.Sub(last) < d.delay
+	return known && now.Sub(last.at) < delay
 }
 
 // loggedIn starts the account's delay, RFC 2449 6.5: it counts from the +OK.
-func (d *drops) loggedIn(id storage.AccountID, now time.Time) {
-	if d.delay == 0 {
+func (d *drops) loggedIn(id storage.AccountID, delay time.Duration, now time.Time) {
+	if delay == 0 {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.last[id] = now
+	d.last[id] = login{now, delay}
 	if len(d.last) < d.sweep {
 		return
 	}
 	for id, last := range d.last {
-		if now.Sub(last) >= d.delay {
+		if now.Sub(last.at) >= last.delay {
 			delete(d.last, id)
 		}
 	}

@@ -39,6 +39,7 @@ type harness struct {
 	log    *lockedBuffer
 
 	ids   map[string]storage.AccountID // by "alice", "bob"
+	ahead atomic.Int64                 // of the store's clock, before the true time
 	fault atomic.Pointer[faultPlan]
 }
 
@@ -75,7 +76,7 @@ func newHarness(t testing.TB, adjust ...func(*Config, *Options)) *harness {
 	logger := slog.New(slog.NewTextHandler(h.log, nil))
 	dir := t.TempDir()
 	var err error
-	h.store, err = storage.Open(dir, storage.Options{Logger: logger, Fault: h.faultAt})
+	h.store, err = storage.Open(dir, storage.Options{Logger: logger, Fault: h.faultAt, Now: h.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +164,11 @@ func (h *harness) faultAt(step string) error {
 	}
 	return p.err
 }
+
+func (h *harness) now() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) }
+
+// pass has the store's clock go on.
+func (h *harness) pass(d time.Duration) { h.ahead.Add(int64(d)) }
 
 // errPanic has faultAt panic.
 var errPanic = errors.New("a made-up panic")

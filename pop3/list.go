@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"errors"
 	"strconv"
 
 	"posthorn/storage"
@@ -103,7 +104,16 @@ func (s *session) uidlAll() error {
 	return nil
 }
 
+// uniqueIDs are the messages' ids. Before the first ones are told, the store
+// sees to it that all differ: mail may have been imported with its ids.
 func (s *session) uniqueIDs(box int, uids []storage.UID) ([]string, error) {
+	if !s.drop.parted {
+		err := s.srv.o.Store.SeparateUIDLs(s.ctx, s.drop.account, s.drop.boxes)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return nil, err
+		}
+		s.drop.parted = true
+	}
 	return s.srv.o.Store.UIDLs(s.ctx, s.drop.account, s.drop.boxes[box], uids)
 }
 

@@ -137,7 +137,11 @@ func (s *session) exchange(challenge []byte) ([]byte, error) {
 // and its snapshot.
 func (s *session) loggedIn(id auth.Identity) error {
 	drops := s.srv.drops
-	if drops.tooSoon(id.Account, time.Now()) {
+	policy, err := s.srv.policy(s.ctx, id.Account)
+	if err != nil {
+		return err
+	}
+	if drops.tooSoon(id.Account, policy.LoginDelay, time.Now()) {
 		return refuse(codeLoginDelay, "You have logged in a moment ago, try again later")
 	}
 	if !s.srv.enter(id.Account) {
@@ -147,6 +151,7 @@ func (s *session) loggedIn(id auth.Identity) error {
 		s.srv.exit(id.Account)
 		return refuse(codeInUse, "Another session has the maildrop")
 	}
+	s.policy = policy
 	drop, err := s.openDrop(id)
 	if err != nil {
 		drops.release(id.Account)
@@ -154,7 +159,7 @@ func (s *session) loggedIn(id auth.Identity) error {
 		return err
 	}
 	s.id, s.drop, s.errors = id, drop, 0
-	drops.loggedIn(id.Account, time.Now())
+	drops.loggedIn(id.Account, policy.LoginDelay, time.Now())
 	s.log = s.log.With("account", id.Address)
 	s.log.Info("logged in", "messages", drop.count, "octets", drop.octets)
 	s.okCounts()
@@ -164,10 +169,19 @@ func (s *session) loggedIn(id auth.Identity) error {
 // openDrop opens the maildrop that the session holds.
 func (s *session) openDrop(id auth.Identity) (*maildrop, error) {
 	// Another session may have logged in while this one waited for its end.
-	if s.srv.drops.tooSoon(id.Account, time.Now()) {
+	if s.srv.drops.tooSoon(id.Account, s.policy.LoginDelay, time.Now()) {
 		return nil, refuse(codeLoginDelay, "You have logged in a moment ago, try again later")
 	}
-	return openMaildrop(s.ctx, s.srv.o.Store, id.Account, &s.srv.cfg)
+	d, err := findMaildrop(s.ctx, s.srv.o.Store, id.Account, &s.policy)
+	if err != nil {
+		return nil, err
+	}
+	// Nothing that was retrieved today is deleted before the client has said in a
+	// QUIT that it is well: it may not have got it.
+	if s.policy.Expire > 0 {
+		s.expire(d)
+	}
+	return d, d.load(s.ctx, s.srv.o.Store, &s.policy, s.utf8)
 }
 
 // stls answers STLS (RFC 2595 4). Input that came in clear behind the command

@@ -21,11 +21,13 @@ const (
 	retrieved                      // RETR sent it whole
 	wasSeen                        // at login
 	wasRetrieved                   // by an earlier session
+	foreign                        // the header has octets beyond ASCII
+	unended                        // the last line has no end
 )
 
 // entry is a message of the maildrop; its number is its place, from 1.
 type entry struct {
-	size  int64
+	size  int64 // octets that RETR sends
 	uid   storage.UID
 	box   uint8
 	marks marks
@@ -38,18 +40,18 @@ type maildrop struct {
 	entries []entry
 	count   int   // of messages without a deleted mark
 	octets  int64 // of those
+	parted  bool  // the unique-ids are known to differ
 }
 
-// openMaildrop takes the snapshot: the messages of INBOX, and of Junk if the
-// configuration wants it, in the order (mailbox, UID).
-func openMaildrop(ctx context.Context, store *storage.Store, a storage.AccountID, cfg *Config) (*maildrop, error) {
-	d := &maildrop{account: a}
+// findMaildrop finds the mailboxes that make the maildrop: INBOX, and Junk if
+// the policy wants it. The maildrop has no messages before load.
+func findMaildrop(ctx context.Context, store *storage.Store, a storage.AccountID, p *Policy) (*maildrop, error) {
 	inbox, err := store.Mailbox(ctx, a, "INBOX")
 	if err != nil {
 		return nil, err
 	}
-	d.boxes = []storage.MailboxID{inbox.ID}
-	if cfg.IncludeJunk {
+	d := &maildrop{account: a, boxes: []storage.MailboxID{inbox.ID}}
+	if p.IncludeJunk {
 		junk, err := specialUse(ctx, store, a, `\Junk`)
 		switch {
 		case err == nil:
@@ -58,24 +60,33 @@ func openMaildrop(ctx context.Context, store *storage.Store, a storage.AccountID
 			return nil, err
 		}
 	}
+	return d, nil
+}
+
+// load takes the snapshot, in the order (mailbox, UID), with the octets that a
+// client with or without UTF8 will get.
+func (d *maildrop) load(ctx context.Context, store *storage.Store, p *Policy, utf8 bool) error {
 	var received []int64 // only for the policy that needs it
 	for box, id := range d.boxes {
-		err := d.load(ctx, store, uint8(box), id, func(m *storage.Message) {
-			if cfg.Newest > 0 {
+		err := d.loadMailbox(ctx, store, uint8(box), id, func(m *storage.Message) {
+			if p.Newest > 0 {
 				received = append(received, m.Received)
 			}
 		})
 		// INBOX is never deleted; Junk may have been, a moment ago.
 		if err != nil && (box == 0 || !errors.Is(err, storage.ErrNotFound)) {
-			return nil, err
+			return err
 		}
 	}
-	if cfg.Newest > 0 && len(d.entries) > cfg.Newest {
-		d.keepNewest(received, cfg.Newest)
+	if p.Newest > 0 && len(d.entries) > p.Newest {
+		d.keepNewest(received, p.Newest)
 	}
 	d.entries = slices.Clip(d.entries)
+	if err := d.measure(ctx, store, utf8); err != nil {
+		return err
+	}
 	d.reset()
-	return d, nil
+	return nil
 }
 
 // specialUse finds the account's mailbox with a special use. ErrNotFound.
@@ -92,8 +103,8 @@ func specialUse(ctx context.Context, store *storage.Store, a storage.AccountID, 
 	return 0, fmt.Errorf("mailbox with %s: %w", use, storage.ErrNotFound)
 }
 
-// load adds the messages of one mailbox. POP3 does not claim \Recent marks.
-func (d *maildrop) load(ctx context.Context, store *storage.Store, box uint8, id storage.MailboxID, each func(*storage.Message)) error {
+// loadMailbox adds the messages of one mailbox. POP3 does not claim \Recent marks.
+func (d *maildrop) loadMailbox(ctx context.Context, store *storage.Store, box uint8, id storage.MailboxID, each func(*storage.Message)) error {
 	snap, err := store.Select(ctx, d.account, id, true)
 	if err != nil {
 		return err
@@ -122,6 +133,12 @@ func marksOf(f storage.Flags) (m marks) {
 	}
 	if f&storage.POP3Retrieved != 0 {
 		m |= wasRetrieved
+	}
+	if f&storage.HeaderNotASCII != 0 {
+		m |= foreign
+	}
+	if f&storage.NoLastLineEnd != 0 {
+		m |= unended
 	}
 	return m
 }

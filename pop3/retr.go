@@ -47,14 +47,14 @@ func (s *session) send(e *entry, command string, cut *excerpt) error {
 	}
 	defer r.Close()
 	// The first read is before the +OK, so that its failure can be told.
-	first, size, err := s.first(r)
+	first, size, err := s.first(r, e)
 	if err != nil {
 		return err
 	}
 	s.begin()
 	if cut == nil {
 		s.out = append(s.out, "+OK "...)
-		s.out = strconv.AppendInt(s.out, r.Size()-size+int64(len(first)), 10)
+		s.out = strconv.AppendInt(s.out, e.size, 10)
 		s.out = append(s.out, " octets\r\n"...)
 	} else {
 		s.ok("Top of message follows")
@@ -64,8 +64,8 @@ func (s *session) send(e *entry, command string, cut *excerpt) error {
 
 // first is what is sent first, in place of so many octets of the message: its
 // first chunk, or a surrogate of a header that the client may not see.
-func (s *session) first(r *storage.MessageReader) (data []byte, replaces int64, err error) {
-	if !s.utf8 {
+func (s *session) first(r *storage.MessageReader, e *entry) (data []byte, replaces int64, err error) {
+	if !s.utf8 && e.marks&foreign != 0 {
 		header, err := foreignHeader(r)
 		if err != nil {
 			return nil, 0, err

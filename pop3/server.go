@@ -63,7 +63,7 @@ func New(cfg Config, o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
 		cfg: cfg, o: o, log: o.Logger,
-		drops:   newDrops(cfg.LoginDelay),
+		drops:   newDrops(),
 		bursts:  sync.Pool{New: func() any { b := make([]byte, burstInput); return &b }},
 		outputs: sync.Pool{New: func() any { b := make([]byte, 0, outputSize); return &b }},
 		ctx:     ctx, cancel: cancel, stopping: make(chan struct{}),

@@ -51,6 +51,7 @@ type session struct {
 	named  bool   // USER came
 	utf8   bool   // UTF8 (RFC 6856 2.1)
 	id     auth.Identity
+	policy Policy    // what counts for the account
 	drop   *maildrop // nil before the login
 	sent   int       // messages that RETR sent
 	gone   int       // messages that QUIT removed

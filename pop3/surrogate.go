@@ -13,12 +13,11 @@ import (
 	"posthorn/storage"
 )
 
-// foreignHeader returns the message's header with its empty line if it has
-// octets outside ASCII; nil if not, or if it is longer than anybody needs.
+// foreignHeader returns the header, with its empty line, of a message that is
+// marked as foreign; nil if it is longer than anybody needs.
 func foreignHeader(r *storage.MessageReader) ([]byte, error) {
-	ascii := true
-	size, err := eachHeaderPart(r, func(part []byte) { ascii = ascii && isASCII(part) })
-	if err != nil || ascii || size > message.MaxHeader {
+	size, err := eachHeaderPart(r, func([]byte) {})
+	if err != nil || size > message.MaxHeader {
 		return nil, err
 	}
 	header := make([]byte, 0, size)

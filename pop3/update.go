@@ -50,6 +50,9 @@ func (s *session) quit(rest []byte) error {
 	s.ending = "quit"
 	s.markRetrieved()
 	err := s.update()
+	if err == nil && s.policy.Expire >= 0 {
+		s.expire(s.drop)
+	}
 	s.closeDrop()
 	if err != nil {
 		s.log.Error("deletion failed", "removed", s.gone, "err", err)
@@ -64,52 +67,60 @@ func (s *session) quit(rest []byte) error {
 	return errQuit
 }
 
-// update removes what is marked, in the way that the configuration says.
-func (s *session) update() error {
-	trash := storage.MailboxID(0)
-	for box := range s.drop.boxes {
-		uids := s.drop.collect(box, func(e *entry) bool { return e.marks&deleted != 0 })
-		if len(uids) == 0 {
-			continue
-		}
-		if s.srv.cfg.Delete == deleteTrash && trash == 0 {
-			var err error
-			if trash, err = s.trash(); err != nil {
-				return err
-			}
-		}
-		err := s.remove(box, trash, uids)
-		// The mailbox itself may be gone meanwhile, with what was to be removed.
-		if err != nil && !(errors.Is(err, storage.ErrNotFound) && s.vanished(box)) {
-			return err
+// update removes what is marked, in the way that the policy says and, of up to
+// 20,000 messages, all or none.
+func (s *session) update() (err error) {
+	var marked []storage.Picked
+	for box, id := range s.drop.boxes {
+		if uids := s.drop.collect(box, func(e *entry) bool { return e.marks&deleted != 0 }); len(uids) > 0 {
+			marked = append(marked, storage.Picked{Mailbox: id, UIDs: uids})
 		}
 	}
-	return nil
-}
-
-// remove does what DELE means to messages of one mailbox. Those that IMAP has
-// expunged meanwhile are no error.
-func (s *session) remove(box int, trash storage.MailboxID, uids []storage.UID) error {
-	store, a, id := s.srv.o.Store, s.drop.account, s.drop.boxes[box]
-	ctx := context.WithoutCancel(s.ctx)
-	switch s.srv.cfg.Delete {
-	case deleteTrash:
-		moved, err := store.MoveMessages(ctx, a, id, uids, trash)
-		s.gone += len(moved.From)
-		return err
-	case deleteHide:
-		res, err := store.ChangeFlags(ctx, a, id, uids, storage.FlagChange{Op: storage.FlagsAdd, Flags: storage.POP3Hidden})
-		s.gone += len(res.Changed)
-		return err
-	}
-	removed, err := store.Expunge(ctx, a, id, uids, false)
-	s.gone += len(removed)
+	s.gone, err = s.remove(s.drop.account, marked)
 	return err
 }
 
+// remove does what DELE means. Messages that IMAP has expunged meanwhile are no
+// error.
+func (s *session) remove(a storage.AccountID, picked []storage.Picked) (removed int, err error) {
+	if len(picked) == 0 {
+		return 0, nil
+	}
+	r := storage.Removal{From: picked, Hide: s.policy.Delete == deleteHide}
+	if s.policy.Delete == deleteTrash {
+		if r.To, err = s.trash(a); err != nil {
+			return 0, err
+		}
+	}
+	return s.srv.o.Store.Remove(context.WithoutCancel(s.ctx), a, r)
+}
+
+// expire removes what was retrieved so long ago that the policy wants it gone,
+// as if the client had sent DELE. Its failure stops nothing: it is tried again
+// with the next session.
+func (s *session) expire(d *maildrop) {
+	var old []storage.Picked
+	for _, id := range d.boxes {
+		uids, err := s.srv.o.Store.Retrieved(context.WithoutCancel(s.ctx), d.account, id, s.policy.Expire.age())
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			s.log.Error("finding expired messages failed", "err", err)
+		}
+		if len(uids) > 0 {
+			old = append(old, storage.Picked{Mailbox: id, UIDs: uids})
+		}
+	}
+	removed, err := s.remove(d.account, old)
+	if err != nil {
+		s.log.Error("removing expired messages failed", "err", err)
+	}
+	if removed > 0 {
+		s.log.Info("expired", "account", int64(d.account), "messages", removed)
+	}
+}
+
 // trash finds the account's mailbox for deleted mail, or makes it again.
-func (s *session) trash() (storage.MailboxID, error) {
-	store, a := s.srv.o.Store, s.drop.account
+func (s *session) trash(a storage.AccountID) (storage.MailboxID, error) {
+	store := s.srv.o.Store
 	ctx := context.WithoutCancel(s.ctx)
 	id, err := specialUse(ctx, store, a, `\Trash`)
 	if !errors.Is(err, storage.ErrNotFound) {
@@ -122,20 +133,15 @@ func (s *session) trash() (storage.MailboxID, error) {
 	return made.ID, err
 }
 
-func (s *session) vanished(box int) bool {
-	_, err := s.srv.o.Store.MailboxByID(context.WithoutCancel(s.ctx), s.drop.account, s.drop.boxes[box])
-	return errors.Is(err, storage.ErrNotFound)
-}
-
 // markRetrieved notes in the store, at the end of any session, what was sent:
 // one change for all of it. A message that is about to be expunged needs no
 // marks. Their failure harms nobody and stops nothing.
 func (s *session) markRetrieved() {
-	flags, had := storage.POP3Retrieved, wasRetrieved
-	if s.srv.cfg.MarkSeen {
-		flags, had = flags|storage.Seen, had|wasSeen
+	had := wasRetrieved
+	if s.policy.MarkSeen {
+		had |= wasSeen
 	}
-	expunging := s.ending == "quit" && s.srv.cfg.Delete == deleteExpunge
+	expunging := s.ending == "quit" && s.policy.Delete == deleteExpunge
 	for box, id := range s.drop.boxes {
 		uids := s.drop.collect(box, func(e *entry) bool {
 			return e.marks&retrieved != 0 && e.marks&had != had && !(expunging && e.marks&deleted != 0)
@@ -143,8 +149,7 @@ func (s *session) markRetrieved() {
 		if len(uids) == 0 {
 			continue
 		}
-		_, err := s.srv.o.Store.ChangeFlags(context.WithoutCancel(s.ctx), s.drop.account, id, uids,
-			storage.FlagChange{Op: storage.FlagsAdd, Flags: flags})
+		err := s.srv.o.Store.MarkRetrieved(context.WithoutCancel(s.ctx), s.drop.account, id, uids, s.policy.MarkSeen)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			s.log.Error("marking retrieved messages failed", "err", err)
 		}
