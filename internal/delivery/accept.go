@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 
 	"posthorn/internal/address"
 	"posthorn/internal/message"
@@ -200,5 +201,6 @@ func (t *Transaction) report(m *storage.Acceptance, junk string) {
 		slog.String("queue_id", m.QueueID), slog.String("from", t.sender.Path.String()),
 		slog.Any("client", t.client.Addr), slog.String("login", t.client.Login),
 		slog.String("with", t.with()), slog.Int64("size", m.Stage.Size()+int64(len(m.Prefix))),
-		slog.Int("copies", len(m.Copies)), slog.Int("hops", len(m.Hops)), slog.String("junk", junk))
+		slog.Int("copies", len(m.Copies)), slog.Int("hops", len(m.Hops)), slog.String("junk", junk),
+		slog.String("checks", strings.Join(t.notes, ", ")))
 }

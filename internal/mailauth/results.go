@@ -10,8 +10,7 @@ func (r *Results) AppendField(dst []byte, authservID string) []byte {
 	dst = r.appendDKIM(dst)
 	if d := &r.DMARC; d.Result != "" {
 		dst = appendResult(dst, "dmarc", d.Result, d.Reason)
-		switch d.Result {
-		case Pass, Fail, TempError:
+		if d.Result == Pass || d.Result == Fail || d.Policy > PolicyNone {
 			dst = append(dst, " (p="...)
 			dst = append(dst, d.Policy.String()...)
 			if d.Result == Fail {
