@@ -29,6 +29,7 @@ func frontEnds(cfg *config.Config, store *storage.Store, agent *delivery.Agent, 
 		return smtp.New(o)
 	}
 	cfg.IMAP.ConnectionsPerAccount = cfg.Limits.ConnectionsPerAccount
+	cfg.POP3.ConnectionsPerAccount = cfg.Limits.ConnectionsPerAccount
 	return map[string]admin.Server{
 		"smtp":       mail(delivery.Exchanger, cfg.SMTP),
 		"submission": mail(delivery.Submission, cfg.Submission),

@@ -19,6 +19,7 @@ import (
 type Site struct {
 	Hostname string
 	Services []Service // for mail programs
+	Settings Settings  // that accounts and domains may have; nil: none
 	// Relays are the smarthosts by which mail leaves.
 	Relays []string
 	// PublicKeyHash gives the data of a TLSA 3 1 1 record; "" where the
