@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"posthorn/imap/wire"
+	"posthorn/internal/message"
 	"posthorn/storage"
 )
 
@@ -197,10 +198,10 @@ func (s *session) admitLiteral(b *batch, size int64) error {
 
 // stageText copies a message and makes its line ends CRLF.
 func stageText(stage io.Writer, literal *wire.Literal) error {
-	lines := lineWriter{w: stage}
+	lines := message.NewLineWriter(stage)
 	buf := make([]byte, min(literal.Size, copyBuffer))
-	if _, err := io.CopyBuffer(&lines, literal, buf); err != nil {
+	if _, err := io.CopyBuffer(lines, literal, buf); err != nil {
 		return err
 	}
-	return lines.close()
+	return lines.Close()
 }

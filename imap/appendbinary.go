@@ -19,9 +19,9 @@ func (s *session) stageBinary(raw *storage.Stage, literal *wire.Literal) (*stora
 		return raw, err
 	}
 	clean := s.srv.o.Store.NewStage(s.ctx)
-	lines := lineWriter{w: clean}
-	err := message.EncodeBinary(&lines, raw.Reader)
-	err = errors.Join(err, lines.close())
+	lines := message.NewLineWriter(clean)
+	err := message.EncodeBinary(lines, raw.Reader)
+	err = errors.Join(err, lines.Close())
 	raw.Discard()
 	return clean, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"posthorn/imap/wire"
+	"posthorn/internal/message"
 	"posthorn/storage"
 )
 
@@ -42,6 +43,9 @@ func translate(err error) (r *response, ours bool) {
 		return translateSyntax(e), false
 	}
 	switch {
+	case errors.Is(err, message.ErrNUL):
+		// RFC 3516 4.4: only a literal8 may carry it, in parts that say so.
+		return &response{"NO", "UNKNOWN-CTE", "The message has NUL octets outside of binary parts"}, false
 	case errors.Is(err, storage.ErrNotFound):
 		return &response{"NO", "NONEXISTENT", "There is no such mailbox"}, false
 	case errors.Is(err, storage.ErrExists):

@@ -1,28 +1,36 @@
-package imap
+package message
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
-// lineWriter passes text on as lines that end in CRLF: a lone CR or LF becomes
-// one, and the last line gets one if it has none. NUL cannot be stored.
-type lineWriter struct {
+// LineWriter passes text on as the lines that the store keeps: a lone CR or LF
+// becomes CRLF, and with Close the last line gets one if it has none. A NUL,
+// which no line may hold, is ErrNUL.
+type LineWriter struct {
 	w    io.Writer
 	last byte // the octet before the next one; 0: nothing came yet
 }
 
-// errNUL refuses a message that only a literal8 may carry (RFC 3516 4.4).
-var errNUL = no("UNKNOWN-CTE", "The message has NUL octets outside of binary parts")
+// ErrNUL refuses text with a NUL. A message of which only parts with the transfer
+// encoding "binary" have some can pass through EncodeBinary before.
+var ErrNUL = errors.New("NUL in a line of text")
 
 var crlf = []byte("\r\n")
 
-func (l *lineWriter) Write(p []byte) (int, error) {
+// NewLineWriter passes lines on to w.
+func NewLineWriter(w io.Writer) *LineWriter { return &LineWriter{w: w} }
+
+// Write passes p on. ErrNUL, and w's errors.
+
+func (l *LineWriter) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	if bytes.IndexByte(p, 0) >= 0 {
-		return 0, errNUL
+		return 0, ErrNUL
 	}
 	if l.last == '\r' && p[0] != '\n' {
 		if _, err := l.w.Write(crlf[1:]); err != nil {
@@ -64,7 +72,7 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (l *lineWriter) write(text, end []byte) error {
+func (l *LineWriter) write(text, end []byte) error {
 	if len(text) > 0 {
 		if _, err := l.w.Write(text); err != nil {
 			return err
@@ -77,8 +85,8 @@ func (l *lineWriter) write(text, end []byte) error {
 	return err
 }
 
-// close ends the last line.
-func (l *lineWriter) close() error {
+// Close ends the last line. It leaves w open.
+func (l *LineWriter) Close() error {
 	switch l.last {
 	case '\n', 0:
 		return nil

@@ -1,4 +1,4 @@
-package imap
+package message
 
 import (
 	"bytes"
@@ -7,16 +7,16 @@ import (
 	"testing"
 )
 
-// lines is what a lineWriter makes of pieces of text.
+// lines is what a LineWriter makes of pieces of text.
 func lines(pieces ...[]byte) (string, error) {
 	var out bytes.Buffer
-	w := lineWriter{w: &out}
+	w := NewLineWriter(&out)
 	for _, p := range pieces {
 		if _, err := w.Write(p); err != nil {
 			return out.String(), err
 		}
 	}
-	err := w.close()
+	err := w.Close()
 	return out.String(), err
 }
 
@@ -37,7 +37,7 @@ func TestLineWriterEndsLinesInCRLF(t *testing.T) {
 			}
 		}
 	}
-	if _, err := lines([]byte("a\x00b")); !errors.Is(err, errNUL) {
+	if _, err := lines([]byte("a\x00b")); !errors.Is(err, ErrNUL) {
 		t.Errorf("NUL: %v", err)
 	}
 }
