@@ -31,7 +31,8 @@ func start(t *testing.T, home, path string, args ...string) (out string, status 
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = home
-	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "LC_ALL=C", "USER=root"}
+	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "LC_ALL=C", "USER=root", "TERM=vt100",
+		"NODE_PATH=" + os.Getenv("NODE_PATH")}
 	var b bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &b, &b
 	err := cmd.Run()

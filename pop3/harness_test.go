@@ -36,6 +36,7 @@ type harness struct {
 	server *Server
 	plain  string // host:port
 	tls    string
+	dir    string // with self-signed-cert.pem
 	log    *lockedBuffer
 
 	ids   map[string]storage.AccountID // by "alice", "bob"
@@ -75,6 +76,7 @@ func newHarness(t testing.TB, adjust ...func(*Config, *Options)) *harness {
 	h := &harness{log: new(lockedBuffer), ids: map[string]storage.AccountID{}}
 	logger := slog.New(slog.NewTextHandler(h.log, nil))
 	dir := t.TempDir()
+	h.dir = dir
 	var err error
 	h.store, err = storage.Open(dir, storage.Options{Logger: logger, Fault: h.faultAt, Now: h.now})
 	if err != nil {
