@@ -61,7 +61,7 @@ func TestOpenMakesAPrivateFolder(t *testing.T) {
 		}
 	}
 	for pragma, want := range map[string]int64{
-		"page_size": 4096, "auto_vacuum": 2, "synchronous": 2, "foreign_keys": 1, "user_version": 1, "secure_delete": 0,
+		"page_size": 4096, "auto_vacuum": 2, "synchronous": 2, "foreign_keys": 1, "user_version": int64(len(migrations())), "secure_delete": 0,
 	} {
 		var got int64
 		err := s.write(context.Background(), "test", func(t *tx) error { return t.queryRow("PRAGMA " + pragma).scan(&got) })
