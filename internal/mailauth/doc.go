@@ -8,10 +8,10 @@
 //
 // Invariants: input is hostile, so all work is linear in the message's size, a
 // body is streamed and read once however many signatures there are, and the
-// number of signatures, DNS look-ups and seconds is bounded. Two look-ups never
-// turn a temporary failure of the DNS into a verdict on the sender. A message's
+// number of signatures, DNS look-ups and seconds is bounded. No look-up ever
+// turns a temporary failure of the DNS into a verdict on the sender. A message's
 // own fields, ARC's (RFC 8617) among them, are read and never changed.
 //
 // RFC 7208 (SPF), RFC 6376 with 8301, 8463 and 8616 (DKIM), RFC 7489 (DMARC),
-// RFC 8601 (Authentication-Results, iprev), RFC 7001 2.7 (results' names).
+// RFC 8601 (Authentication-Results, iprev).
 package mailauth
