@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 )
 
 // Select takes the snapshot for a session's view and, unless readOnly, claims
@@ -168,7 +167,7 @@ func (x *index) messages(uids []UID, dst []Message, lost []UID) ([]Message, []UI
 	return dst, lost
 }
 
-// UIDLs are the messages' POP3 unique-ids in the order of uids: 17 printable
+// UIDLs are the messages' POP3 unique-ids (uids ascend): 17 printable
 // characters made of UIDVALIDITY and UID, or what came with the message from
 // elsewhere. Those of expunged messages stay as they were.
 func (s *Store) UIDLs(ctx context.Context, a AccountID, id MailboxID, uids []UID) ([]string, error) {
@@ -218,8 +217,10 @@ func (x *index) uidlsOf(uids []UID) (ids []string, unknown []UID) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	ids = make([]string, len(uids))
+	place := 0
 	for i, uid := range uids {
-		place, known := x.find(uid)
+		var known bool
+		place, known = x.findFrom(uid, place)
 		if known && x.entries[place].flags&hasUIDL == 0 {
 			ids[i] = derivedUIDL(x.uidvalidity, uid)
 		} else if uidl, cached := x.uidls[uid]; known && cached {
@@ -250,10 +251,11 @@ func (x *index) keepUIDLs(found map[UID]string) {
 // derivedUIDL is a message's own UIDL: eight hexadecimal digits of UIDVALIDITY,
 // a dash, eight of the UID.
 func derivedUIDL(uidvalidity uint32, uid UID) string {
-	b := make([]byte, 0, 17)
-	b = appendHex(b, uidvalidity)
-	b = append(b, '-')
-	return string(appendHex(b, uint32(uid)))
+	var b [17]byte
+	putHex(b[:8], uidvalidity)
+	b[8] = '-'
+	putHex(b[9:], uint32(uid))
+	return string(b[:])
 }
 
 // validUIDL is RFC 1939 7: 1 to 70 characters from 0x21 to 0x7E.
@@ -272,10 +274,11 @@ func validUIDL(uidl string) bool {
 // sqlUIDL is derivedUIDL in SQL; its parameter is the UIDVALIDITY.
 const sqlUIDL = "printf('%08x-%08x', ?, uid)"
 
-func appendHex(b []byte, n uint32) []byte {
-	digits := strconv.AppendUint(nil, uint64(n), 16)
-	for range 8 - len(digits) {
-		b = append(b, '0')
+// putHex fills b with the lowest digits of n.
+func putHex(b []byte, n uint32) {
+	const digits = "0123456789abcdef"
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = digits[n&15]
+		n >>= 4
 	}
-	return append(b, digits...)
 }

@@ -206,7 +206,7 @@ func (t *tx) sweepExpunged() (bool, error) {
 	switch {
 	case err == nil:
 		_, err = t.exec(`UPDATE expunged SET flags = NULL, keywords = NULL, size = NULL, received = NULL, saved = NULL,
-			content = NULL, uidl = NULL, prefix = NULL WHERE mailbox = ? AND uid = ?`, box, uid)
+			content = NULL, uidl = NULL, prefix = NULL, retrieved = NULL WHERE mailbox = ? AND uid = ?`, box, uid)
 	case errors.Is(err, ErrNotFound):
 		if err = t.queryRow("SELECT account FROM deleted_mailboxes WHERE id = ?", box).scan(&a); err != nil && !errors.Is(err, ErrNotFound) {
 			return false, err
