@@ -111,7 +111,12 @@ type server struct {
 // start runs a server until the test ends, or kill or terminate are called.
 func (f *folder) start() *server {
 	f.t.Helper()
-	s := &server{t: f.t, cmd: exec.Command(binary, "-config", f.config), addrs: map[string]string{}, ended: make(chan struct{})}
+	return f.startProgram(binary)
+}
+
+func (f *folder) startProgram(program string) *server {
+	f.t.Helper()
+	s := &server{t: f.t, cmd: exec.Command(program, "-config", f.config), addrs: map[string]string{}, ended: make(chan struct{})}
 	s.cmd.Dir = f.dir
 	stderr, err := s.cmd.StderrPipe()
 	if err == nil {

@@ -64,8 +64,10 @@ func build() error {
 	return nil
 }
 
-func goBuild(flags ...string) ([]byte, error) {
-	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", binary, "posthorn")...)
+func goBuild(flags ...string) ([]byte, error) { return goBuildTo(binary, flags...) }
+
+func goBuildTo(file string, flags ...string) ([]byte, error) {
+	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", file, "posthorn")...)
 	return cmd.CombinedOutput()
 }
 
