@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ type Lease struct {
 	SMTPUTF8    bool
 	RequireTLS  bool
 	Hops        []LeasedHop // at least one
+	More        bool        // another message with a hop for the domain is due
 
 	content ContentID
 }
@@ -106,7 +108,9 @@ type LeaseRequest struct {
 }
 
 // Lease gives out the message whose hop has been due the longest, with its other
-// due hops of the same kind. ErrNotFound: there is none.
+// due hops of the same kind. ErrNotFound: there is none. ErrDamaged: there is
+// one whose message is lost; it is not given out again until the store is opened
+// anew.
 func (s *Store) Lease(ctx context.Context, q LeaseRequest) (*Lease, error) {
 	// The read begins under the lock: whatever was leased and settled is gone
 	// from both or from none.
@@ -114,26 +118,38 @@ func (s *Store) Lease(ctx context.Context, q LeaseRequest) (*Lease, error) {
 	defer s.leases.mu.Unlock()
 	var l *Lease
 	err := s.read(ctx, "lease", func(r *reader) error {
-		queued, err := s.leases.first(r, &q)
-		if err == nil {
-			l, err = s.leases.gather(r, &q, queued)
+		first, queued, more, err := s.leases.first(r, &q)
+		if err != nil {
+			return err
 		}
-		return err
+		if l, err = s.leases.gather(r, &q, queued); err != nil {
+			l = &Lease{Hops: []LeasedHop{{ID: first}}} // to step over it from now on
+			return err
+		}
+		l.More = more
+		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
 	if s.leases.hops == nil {
 		s.leases.hops = map[HopID]struct{}{}
+	}
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return nil, err
 	}
 	for i := range l.Hops {
 		s.leases.hops[l.Hops[i].ID] = struct{}{}
 	}
+	if err != nil {
+		return nil, err
+	}
 	return l, nil
 }
 
-// first finds the message of the first hop that is free.
-func (x *leases) first(r *reader, q *LeaseRequest) (queued int64, err error) {
+// maxAhead bounds how many more hops are looked at for another message.
+const maxAhead = 100
+
+// first finds the first hop that is free, its message, and whether another
+// message has one too.
+func (x *leases) first(r *reader, q *LeaseRequest) (id HopID, queued int64, more bool, err error) {
 	var rows *rows
 	if q.Returning {
 		rows, err = r.query("SELECT id, queued FROM hops WHERE state = 2")
@@ -141,18 +157,29 @@ func (x *leases) first(r *reader, q *LeaseRequest) (queued int64, err error) {
 		rows, err = r.query("SELECT id, queued FROM hops WHERE domain = ? AND state = 0 AND next <= ? ORDER BY next", q.Domain, q.Now.Unix())
 	}
 	if err != nil {
-		return 0, err
+		return 0, 0, false, err
 	}
 	defer rows.close()
-	for rows.next() {
-		if _, taken := x.hops[HopID(rows.int(0))]; !taken {
-			return rows.int(1), nil
+	for ahead := 0; ahead < maxAhead && rows.next(); {
+		hop, of := HopID(rows.int(0)), rows.int(1)
+		_, taken := x.hops[hop]
+		switch {
+		case id == 0 && !taken:
+			id, queued = hop, of
+		case id != 0 && !taken && of != queued:
+			return id, queued, true, rows.close()
+		}
+		if id != 0 {
+			ahead++
 		}
 	}
 	if err := rows.close(); err != nil {
-		return 0, err
+		return 0, 0, false, err
 	}
-	return 0, ErrNotFound
+	if id == 0 {
+		return 0, 0, false, ErrNotFound
+	}
+	return id, queued, false, nil
 }
 
 // gather reads the message with its hops.
@@ -169,8 +196,14 @@ func (x *leases) gather(r *reader, q *LeaseRequest, queued int64) (*Lease, error
 	if q.Returning {
 		state, until = HopReturns, 1<<62
 	}
-	rows, err := r.query(`SELECT id, recipient, domain, notify, orcpt, attempts, warned, next = 0, last_status, last_host, last_error
-		FROM hops WHERE queued = ? AND state = ? AND next <= ? ORDER BY id`, queued, int(state), until)
+	query := `SELECT id, recipient, domain, notify, orcpt, attempts, warned, next = 0, last_status, last_host, last_error
+		FROM hops WHERE queued = ? AND state = ? AND next <= ?`
+	args := []any{queued, int(state), until}
+	if q.Same == nil && !q.Returning {
+		query += " AND domain = ?" // a message to very many domains is not read as often
+		args = append(args, q.Domain)
+	}
+	rows, err := r.query(query+" ORDER BY id", args...)
 	if err != nil {
 		return nil, err
 	}

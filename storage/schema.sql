@@ -218,5 +218,5 @@ CREATE TABLE hops (
   last_error  TEXT NOT NULL DEFAULT ''      -- and the server's words or ours
 ) STRICT;
 CREATE INDEX hops_due ON hops(state, next, domain);
-CREATE INDEX hops_queued ON hops(queued);
+CREATE INDEX hops_queued ON hops(queued, domain);
 CREATE INDEX hops_domain ON hops(domain, state, next);
