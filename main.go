@@ -17,6 +17,7 @@ import (
 	"posthorn/internal/certs"
 	"posthorn/internal/config"
 	"posthorn/internal/delivery"
+	"posthorn/internal/metrics"
 	"posthorn/internal/resolver"
 	"posthorn/storage"
 )
@@ -76,7 +77,8 @@ func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logge
 	agent := delivery.New(store, delivery.Options{Hostname: cfg.Hostname, Config: cfg.Delivery, Logger: log,
 		Checks: delivery.Authentication(cfg.MailAuth, dns, cfg.Hostname)})
 	defer agent.Close()
-	servers := frontEnds(cfg, store, agent, keeper, log)
+	registry := new(metrics.Registry)
+	servers := frontEnds(cfg, store, agent, keeper, registry, log)
 	// All ports are bound before any is served: a start succeeds whole or not at all.
 	bound, err := cfg.Bind()
 	if err != nil {
@@ -96,6 +98,7 @@ func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logge
 		go run(l)
 		log.Info("listening", "service", l.Service, "addr", l.Addr())
 	}
+	sending := send(ctx, cfg, store, agent, dns, registry, log)
 	cfg.SayHow(keeper.Info(), bound, log)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -105,7 +108,7 @@ func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logge
 		case <-hangup:
 			reload(ctx, file, store, keeper, log)
 		case <-ctx.Done():
-			return admin.Drain(servers, cfg.Shutdown.Patience, log)
+			return admin.Drain(servers, sending, cfg.Shutdown.Patience, log)
 		}
 	}
 }

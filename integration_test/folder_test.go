@@ -73,6 +73,7 @@ func (f *folder) write(changes ...section) {
 		{"[pop3]", "listen = [" + port + "]\nlisten_tls = [" + port + "]"},
 		{"[tls]", "self_signed = true"},
 		{"[auth]", "allow_plaintext_on_loopback = true"},
+		{"[dns]", "servers = [\"127.0.0.1:9\"]\ntimeout = \"1s\""}, // nobody answers: mail to elsewhere waits
 		{"[[domain]]", "name = \"example.org\""},
 	}
 	for _, c := range changes {

@@ -26,6 +26,8 @@ import (
 	"posthorn/internal/certs"
 	"posthorn/internal/delivery"
 	"posthorn/internal/mailauth"
+	"posthorn/internal/outbound"
+	"posthorn/internal/queue"
 	"posthorn/internal/resolver"
 	"posthorn/pop3"
 	"posthorn/smtp"
@@ -57,10 +59,9 @@ type Config struct {
 
 	DNS resolver.Config `toml:"dns"`
 
-	// What sends mail on: checked here, used by the queue.
-	Outbound Outbound `toml:"outbound"`
-	Queue    Queue    `toml:"queue"`
-	Routes   []Route  `toml:"route"`
+	Outbound outbound.Config  `toml:"outbound"`
+	Queue    queue.Config     `toml:"queue"`
+	Routes   []outbound.Route `toml:"route"`
 }
 
 // Auth is the [auth] section.
@@ -107,28 +108,6 @@ type Domain struct {
 	Name string `toml:"name"`
 }
 
-// Outbound is the [outbound] section.
-type Outbound struct {
-	Port          int  `toml:"port"` // where other servers listen: 25
-	AllowLoopback bool `toml:"allow_loopback"`
-}
-
-// Queue is the [queue] section.
-type Queue struct {
-	Retry     []time.Duration `toml:"retry"`      // the last one repeats
-	Expire    time.Duration   `toml:"expire"`     // give up after
-	WarnAfter time.Duration   `toml:"warn_after"` // tell the sender of a delay
-}
-
-// Route is a [[route]]: where mail for a domain, or for "*", is handed over.
-type Route struct {
-	Domain   string `toml:"domain"`
-	Host     string `toml:"host"`
-	TLS      string `toml:"tls"`
-	Username string `toml:"username"`
-	Password string `toml:"password"`
-}
-
 // Default is what holds where the file is silent.
 func Default() Config {
 	hour := time.Hour
@@ -146,11 +125,8 @@ func Default() Config {
 		Shutdown:   Shutdown{Patience: 10 * time.Second},
 		MailAuth:   mailauth.DefaultConfig(),
 		DNS:        resolver.Config{Timeout: 5 * time.Second},
-		Outbound:   Outbound{Port: 25},
-		Queue: Queue{
-			Retry:  []time.Duration{5 * time.Minute, 15 * time.Minute, hour, 4 * hour},
-			Expire: 120 * hour, WarnAfter: 4 * hour,
-		},
+		Outbound:   outbound.DefaultConfig(),
+		Queue:      queue.DefaultConfig(),
 	}
 }
 
@@ -234,6 +210,7 @@ func (c *Config) check() error {
 		{"smtp", c.SMTP.Validate()}, {"submission", c.Submission.Validate()}, {"lmtp", c.LMTP.Validate()},
 		{"imap", c.IMAP.Validate()}, {"pop3", c.POP3.Validate()},
 		{"delivery", c.Delivery.Validate()}, {"mailauth", c.MailAuth.Validate()}, {"tls", c.TLS.Validate()},
+		{"outbound", c.Outbound.Validate()}, {"queue", c.Queue.Validate()},
 	} {
 		if section.err != nil {
 			return fmt.Errorf("[%s] %w", section.name, section.err)
@@ -278,20 +255,9 @@ func (c *Config) checkSending() error {
 	if c.DNS.Timeout <= 0 {
 		return errors.New(`[dns] timeout must be more than 0, such as "5s"`)
 	}
-	if c.Outbound.Port < 1 || c.Outbound.Port > 65535 {
-		return fmt.Errorf("[outbound] port is %d: 1 to 65535", c.Outbound.Port)
-	}
-	if len(c.Queue.Retry) == 0 || c.Queue.Expire <= 0 || c.Queue.WarnAfter < 0 {
-		return errors.New(`[queue] needs retry = ["5m", ...], expire = "120h" and warn_after = "4h"`)
-	}
-	for _, d := range c.Queue.Retry {
-		if d <= 0 {
-			return fmt.Errorf("[queue] retry has %s: each wait is more than 0", d)
-		}
-	}
-	for _, r := range c.Routes {
-		if r.Domain == "" || r.Host == "" {
-			return errors.New(`[[route]] needs domain = "example.net" (or "*") and host = "relay.example.org:587"`)
+	for i, r := range c.Routes {
+		if err := r.Validate(); err != nil {
+			return fmt.Errorf("[[route]] number %d: %w", i+1, err)
 		}
 	}
 	return nil

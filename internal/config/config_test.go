@@ -85,7 +85,7 @@ func TestMistakesAreNamedWithPlaceAndRemedy(t *testing.T) {
 		{"bad account", ok + "[[account]]\naddress = \"alice\"\npassword = \"x\"\n", `[[account]] address "alice"`},
 		{"no password", ok + "[[account]]\naddress = \"alice@example.org\"\n", "password is empty"},
 		{"bad domain", ok + "[[domain]]\nname = \"-\"\n", "[[domain]] name"},
-		{"route without host", ok + "[[route]]\ndomain = \"*\"\n", "[[route]] needs"},
+		{"route without host", ok + "[[route]]\ndomain = \"*\"\n", "[[route]] number 1: host is missing"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

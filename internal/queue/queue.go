@@ -119,6 +119,14 @@ func New(store *storage.Store, o Options) *Queue {
 // Run sends what is due until ctx ends or Shutdown is called; attempts under way
 // go on.
 func (q *Queue) Run(ctx context.Context) {
+	q.mu.Lock()
+	if q.draining {
+		q.mu.Unlock()
+		return
+	}
+	q.work.Add(1) // Shutdown waits for it too
+	q.mu.Unlock()
+	defer q.work.Done()
 	watch := q.store.WatchQueue()
 	defer watch.Close()
 	for ctx.Err() == nil && !q.isDraining() {
@@ -232,7 +240,7 @@ func (q *Queue) lookOnce(ctx context.Context) (time.Duration, error) {
 
 // returnAsked settles the hops that an operator wants returned to their senders.
 func (q *Queue) returnAsked(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !q.isDraining() {
 		lease, err := q.store.Lease(ctx, storage.LeaseRequest{Returning: true, Max: maxHops})
 		if errors.Is(err, storage.ErrNotFound) {
 			return nil
