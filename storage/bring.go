@@ -148,10 +148,14 @@ func (b *bringer) findAccount(source AccountID) error {
 		return err
 	}
 	var secrets Secrets
-	var domain string
+	var domain, settings string
 	var bytes, messages int64
-	err = b.from.queryRow("SELECT domain, salt, iterations, quota_bytes, quota_messages FROM accounts WHERE id = ?", source).
-		scan(&domain, &secrets.Salt, &secrets.Iterations, &bytes, &messages)
+	err = b.from.queryRow("SELECT domain, salt, iterations, quota_bytes, quota_messages, settings FROM accounts WHERE id = ?", source).
+		scan(&domain, &secrets.Salt, &secrets.Iterations, &bytes, &messages, &settings)
+	if err != nil {
+		return err
+	}
+	own, err := parseSettings(settings)
 	if err != nil {
 		return err
 	}
@@ -173,6 +177,9 @@ func (b *bringer) findAccount(source AccountID) error {
 		return err
 	}
 	b.account, b.done.Account = have.ID, true
+	if err := b.s.SetAccountSettings(b.ctx, have.ID, own); err != nil {
+		return err
+	}
 	return b.s.SetQuota(b.ctx, have.ID, bytes, messages)
 }
 

@@ -110,6 +110,9 @@ func TestRestoreOfARemovedAccount(t *testing.T) {
 	if secrets, err := s.Secrets(ctx, again.ID); err != nil || string(secrets.Salt) != "salt" || len(secrets.Credentials) != 1 {
 		t.Errorf("secrets %+v, %v", secrets, err)
 	}
+	if own, _, err := s.AccountSettings(ctx, again.ID); err != nil || own["pop3.newest"] != "9" {
+		t.Errorf("settings %v, %v", own, err)
+	}
 }
 
 func TestRestoreMendsDamagedBodies(t *testing.T) {

@@ -32,6 +32,9 @@ func backedUp(t *testing.T, o Options) (s *Store, alice Account, dest string) {
 		t.Fatal(err)
 	}
 	testExpunge(t, s, alice.ID, in, 3)
+	if err := s.SetAccountSettings(ctx, alice.ID, Settings{"pop3.newest": "9"}); err != nil {
+		t.Fatal(err)
+	}
 	g := testStage(t, s, testBody(9, 70))
 	defer g.Discard()
 	if err := s.Accept(ctx, Acceptance{QueueID: "QQ", Stage: g, Hops: []Hop{{Recipient: "x@y.example"}, {Recipient: "z@y.example"}}}); err != nil {
