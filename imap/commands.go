@@ -68,7 +68,8 @@ func sessionCommand(name []byte) (command, bool) {
 	case "ID":
 		return command{in: anyState, run: (*session).idCommand}, true
 	case "COMPRESS":
-		return command{in: anyState, run: (*session).compress}, true
+		// Not before the login: STARTTLS would have to go beneath it (RFC 4978 3).
+		return command{in: loggedIn, run: (*session).compress}, true
 	case "STARTTLS":
 		return command{in: notAuthenticated, run: (*session).startTLS}, true
 	case "AUTHENTICATE":

@@ -13,6 +13,9 @@ import (
 type compressor struct {
 	w    io.Writer
 	dict []byte // the end of what was sent
+	last bool   // the next Write ends the stream
+
+	inflater *inflater // the other direction
 }
 
 // compressorDict is how much of the last output helps the next: what
@@ -21,7 +24,7 @@ const compressorDict = 8 << 10
 
 // Write compresses p and leaves nothing behind: the client can read all of it.
 func (c *compressor) Write(p []byte) (int, error) {
-	if err := flate.StatelessDeflate(c.w, p, false, c.dict); err != nil {
+	if err := flate.StatelessDeflate(c.w, p, c.last, c.dict); err != nil {
 		return 0, err
 	}
 	if len(p) >= compressorDict {
@@ -61,7 +64,27 @@ func (s *session) compress(*call) error {
 	}
 	// What came in behind the command's line is compressed already.
 	rest := bytes.NewReader(s.rd.TakeBuffered())
-	s.rd.Reset(newInflater(io.MultiReader(rest, s.conn)))
-	s.w = &compressor{w: s.conn}
+	z := newInflater(io.MultiReader(rest, s.conn))
+	s.rd.Reset(z)
+	s.w = &compressor{w: s.conn, inflater: z}
 	return errAnswered
+}
+
+// endCompression takes both directions back to clear octets, the client's behind
+// the command that was just read, ours behind the output (RFC 8437 4.1).
+func (s *session) endCompression(c *compressor) error {
+	c.last = true
+	if err := s.flush(); err != nil {
+		return err
+	}
+	s.w = s.conn
+	if s.rd.Buffered() > 0 {
+		return &bye{"", "Compressed commands behind UNAUTHENTICATE are not allowed"}
+	}
+	rest, err := c.inflater.end()
+	if err != nil {
+		return &bye{"", "The compressed data has no end behind UNAUTHENTICATE"}
+	}
+	s.rd.Reset(io.MultiReader(bytes.NewReader(rest), s.conn))
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -180,6 +181,39 @@ func TestCompressedSession(t *testing.T) {
 	c.send("b8 LOGOUT")
 	c.expect("* BYE ")
 	c.expect("b8 OK ")
+}
+
+// UNAUTHENTICATE ends compression in both directions (RFC 8437 4.1); the client
+// may send the next login with it.
+func TestUnauthenticateEndsCompression(t *testing.T) {
+	h := newHarness(t)
+	c := h.login(t, alice)
+	plain := c.r
+	c.compress()
+	c.send("b1 SELECT INBOX")
+	c.until("b1 OK ")
+	var batch bytes.Buffer
+	deflate, err := flate.NewWriter(&batch, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(deflate, "b2 UNAUTHENTICATE\r\n")
+	deflate.Close()
+	fmt.Fprintf(&batch, "b3 LOGIN %s %s\r\n", alice, secret)
+	if _, err := c.Conn.Write(batch.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	c.expect("b2 OK [CAPABILITY ")
+	if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Fatalf("the compressed output does not end: %v", err)
+	}
+	c.w, c.r = c.Conn, plain
+	if !strings.Contains(c.expect("b3 OK "), " COMPRESS=DEFLATE]") {
+		t.Error("COMPRESS is not announced again")
+	}
+	c.compress()
+	c.send("b4 NOOP")
+	c.expect("b4 OK ")
 }
 
 func TestAutologoutBeforeLogin(t *testing.T) {

@@ -32,8 +32,11 @@ func (f *fetcher) appendIndexItems(dst []byte, m *storage.Message) []byte {
 	items := f.a.items
 	if f.nowSeen(m.UID) {
 		items |= fetchFlags
+		if f.s.tellsUIDs() {
+			items |= fetchUID
+		}
 		if f.s.enabled.condstore {
-			items |= fetchModSeq // RFC 7162 3.2: a change of flags comes with its MODSEQ
+			items |= fetchModSeq // RFC 7162 3.2.4: as a change by another session does
 		}
 	}
 	if items&fetchUID != 0 {

@@ -28,6 +28,7 @@ type inflater struct {
 
 	step  inflateStep
 	last  bool // this block is the stream's last one
+	empty bool // nothing of this block, or of the last one, was decoded
 	left  int  // octets to copy of a stored block or a match
 	back  int  // the match's distance
 	fixed bool // lits and dists are the fixed codes
@@ -106,36 +107,69 @@ func (z *inflater) handOut(p []byte) int {
 	return n
 }
 
-// run decodes until the window is full of what nobody has read, or there is a
-// reason to stop, which it returns.
-func (z *inflater) run() error {
-	for z.pending <= windowSize-maxMatch {
-		var err error
-		switch z.step {
-		case blockHeader:
-			err = z.readBlockHeader()
-		case storedLength:
-			err = z.readStoredLength()
-		case storedOctets:
-			err = z.copyStored()
-		case codeCounts:
-			err = z.readCodeCounts()
-		case codeLengths:
-			err = z.readCodeLengths()
-		case symbolLengths:
-			err = z.readSymbolLengths()
-		case symbols:
-			err = z.readSymbols()
-		case matchCopy:
-			z.copyMatch()
-		case streamEnd:
-			err = io.EOF
+// end says that the stream ends behind what was read, and returns the input that
+// follows it. It ends in a last block, or as well in an empty one, by which
+// clients flush: that may still be on its way.
+func (z *inflater) end() (rest []byte, err error) {
+	for z.pending == 0 {
+		if z.step == streamEnd || z.flushed() {
+			z.take(z.have % 8) // to the octet's end
+			for z.have > 0 {
+				rest = append(rest, byte(z.take(8)))
+			}
+			return append(rest, z.in...), nil
 		}
-		if err != nil {
+		switch err := z.advanceStep(); {
+		case err == nil:
+		case !errors.Is(err, errHungry):
+			return nil, err
+		default:
+			n, err := z.src.Read(z.buf)
+			if n == 0 && err != nil {
+				return nil, err
+			}
+			z.in = z.buf[:n]
+		}
+	}
+	return nil, errDeflate
+}
+
+// flushed reports whether the last block was empty.
+func (z *inflater) flushed() bool { return z.step == blockHeader && z.empty }
+
+// run decodes until the window is full of what nobody has read, or there is a
+// reason to stop, which it returns. It stops too where the client has flushed,
+// for the stream may end there.
+func (z *inflater) run() error {
+	for z.pending <= windowSize-maxMatch && !(z.pending > 0 && z.flushed()) {
+		if err := z.advanceStep(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (z *inflater) advanceStep() error {
+	switch z.step {
+	case blockHeader:
+		return z.readBlockHeader()
+	case storedLength:
+		return z.readStoredLength()
+	case storedOctets:
+		return z.copyStored()
+	case codeCounts:
+		return z.readCodeCounts()
+	case codeLengths:
+		return z.readCodeLengths()
+	case symbolLengths:
+		return z.readSymbolLengths()
+	case symbols:
+		return z.readSymbols()
+	case matchCopy:
+		z.copyMatch()
+		return nil
+	}
+	return io.EOF
 }
 
 // need says whether so many bits are at hand.
@@ -164,7 +198,7 @@ func (z *inflater) readBlockHeader() error {
 	if !z.need(3) {
 		return errHungry
 	}
-	z.last = z.take(1) == 1
+	z.last, z.empty = z.take(1) == 1, true
 	switch z.take(2) {
 	case 0:
 		z.take(z.have % 8) // to the octet's end
@@ -243,6 +277,7 @@ func (z *inflater) before(n int) int {
 }
 
 func (z *inflater) advance(n int) {
+	z.empty = z.empty && n == 0
 	z.next += n
 	z.pending += n
 	z.decoded += int64(n)

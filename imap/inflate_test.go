@@ -69,6 +69,52 @@ func TestInflateHandsOutWhatIsThere(t *testing.T) {
 	}
 }
 
+// However the client ends its stream, what follows in clear is found, in one
+// piece with it or not.
+func TestInflateEnds(t *testing.T) {
+	const line = "a UNAUTHENTICATE\r\n"
+	var closed, synced bytes.Buffer
+	w, err := flate.NewWriter(&closed, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = w.Write([]byte(line))
+	_ = w.Close()
+	w.Reset(&synced)
+	_, _ = w.Write([]byte(line))
+	_ = w.Flush()
+	var partial bitWriter
+	partial.write(0b010, 3)
+	for _, c := range []byte(line) {
+		partial.code(uint32(c)+0x30, 8)
+	}
+	partial.code(0, 7)
+	partial.write(0b010, 3)
+	partial.code(0, 7)
+	const clear = "b LOGIN x y\r\n"
+	for name, packed := range map[string][]byte{"closed": closed.Bytes(), "synced": synced.Bytes(), "partial": partial.out} {
+		whole := io.Reader(strings.NewReader(string(packed) + clear))
+		for _, src := range []io.Reader{whole, iotest.OneByteReader(strings.NewReader(string(packed) + clear))} {
+			z := newInflater(src)
+			got := make([]byte, len(line))
+			if _, err := io.ReadFull(z, got); err != nil || string(got) != line {
+				t.Fatalf("%s: %q, %v", name, got, err)
+			}
+			rest, err := z.end()
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			all, _ := io.ReadAll(io.MultiReader(bytes.NewReader(rest), src))
+			if string(all) != clear {
+				t.Fatalf("%s: behind the stream: %q", name, all)
+			}
+		}
+	}
+	if _, err := newInflater(strings.NewReader("")).end(); !errors.Is(err, io.EOF) {
+		t.Errorf("a stream without an end: %v", err)
+	}
+}
+
 // bitWriter packs bits as DEFLATE does.
 type bitWriter struct {
 	out []byte

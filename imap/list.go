@@ -181,6 +181,7 @@ func (s *session) listReturn(q *listRequest) error {
 // listed is a name that LIST or LSUB may tell.
 type listed struct {
 	name        string
+	oldName     string           // what the client calls it, if that is another name
 	box         *storage.Mailbox // nil: no mailbox has the name
 	subscribed  bool
 	hasChildren bool
@@ -336,6 +337,11 @@ func (s *session) tellListed(q *listRequest, e *listed) error {
 	}
 	s.out = append(s.out, `) "/" `...)
 	s.out = wire.AppendMailbox(s.out, e.name, s.enabled.utf8)
+	if e.oldName != "" {
+		s.out = append(s.out, ` ("OLDNAME" (`...)
+		s.out = wire.AppendMailbox(s.out, e.oldName, s.enabled.utf8)
+		s.out = append(s.out, "))"...)
+	}
 	if q.recursive && e.childChosen {
 		s.out = append(s.out, ` ("CHILDINFO" (`...)
 		s.out = append(s.out, q.criteria()...)

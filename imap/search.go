@@ -99,7 +99,7 @@ func (h *hit) id(c *call) uint32 {
 }
 
 // save makes the hits the result that "$" stands for: of MIN and MAX alone only
-// those messages (RFC 5182 2.4).
+// those messages (RFC 5182 2.4). Sorted hits become a set again.
 func (v *view) save(a *searchArgs, hits []hit) {
 	if a.results&(returnAll|returnCount) == 0 && a.results&(returnMin|returnMax) != 0 && len(hits) > 0 {
 		var ends []hit
@@ -115,6 +115,7 @@ func (v *view) save(a *searchArgs, hits []hit) {
 	for i := range hits {
 		v.saved[i] = hits[i].uid
 	}
+	slices.Sort(v.saved)
 }
 
 // tellHits answers with a list of numbers, as they stand.
@@ -212,6 +213,9 @@ type undecided struct {
 func (s *session) find(c *call, a *searchArgs) ([]hit, error) {
 	if a.byModSeq {
 		s.enableCondstore()
+	}
+	if a.bySeq {
+		c.keepExpunged = true // RFC 7162 3.2.10.2: in the UID forms too
 	}
 	x := &searcher{s: s, a: a, want: a.program.wants()}
 	x.progress.begin(s, len(s.box.uids))

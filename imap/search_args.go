@@ -28,6 +28,7 @@ type searchArgs struct {
 	results  searchReturn
 	program  searchKey
 	byModSeq bool // a MODSEQ key: the answer tells the highest one
+	bySeq    bool // a key with sequence numbers
 
 	keys, bodyKeys, slots int
 	charset               string
@@ -130,7 +131,9 @@ func (s *session) readKey(a *searchArgs) (searchKey, error) {
 	case c == '(':
 		return s.readKeyList(a)
 	case c >= '0' && c <= '9', c == '*', c == '$':
-		return s.readKeySet(keySeqs)
+		k, err := s.readKeySet(keySeqs)
+		a.bySeq = a.bySeq || k.kind == keySeqs
+		return k, err
 	}
 	name, err := s.rd.Keyword()
 	if err != nil {

@@ -2,7 +2,6 @@ package imap
 
 import (
 	"math"
-	"slices"
 
 	"posthorn/imap/wire"
 	"posthorn/storage"
@@ -57,8 +56,10 @@ func (s *session) open(c *call, readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	s.tellMailbox(snap, name)
-	if err := s.resync(resync); err != nil {
+	if err = s.tellMailbox(snap, name); err == nil {
+		err = s.resync(resync)
+	}
+	if err != nil {
 		s.deselect()
 		return err
 	}
@@ -182,7 +183,7 @@ func (s *session) tellClosed() {
 
 // tellMailbox tells what SELECT must: FLAGS, EXISTS and the codes. name is the
 // one that the client used.
-func (s *session) tellMailbox(snap *storage.Snapshot, name string) {
+func (s *session) tellMailbox(snap *storage.Snapshot, name string) error {
 	v := s.box
 	s.tellFlagList()
 	s.tellCount()
@@ -193,10 +194,21 @@ func (s *session) tellMailbox(snap *storage.Snapshot, name string) {
 	s.tellCode("UIDNEXT", uint64(v.uidNext), "The next UID")
 	s.tellCode("HIGHESTMODSEQ", uint64(v.mark), "Highest")
 	s.untagged("OK [MAILBOXID (", v.box.ID.ObjectID(), ")] The mailbox's id")
-	if s.enabled.rev2 {
-		// RFC 9051 6.3.2: SELECT answers with a LIST of the mailbox.
-		s.tellRenamed(name, v.box.Name)
+	if !s.enabled.rev2 {
+		return nil
 	}
+	// RFC 9051 6.3.2: SELECT answers with a LIST of the mailbox, whose attributes
+	// are accurate.
+	q := listRequest{extended: true, tellSubscribed: true}
+	names, err := s.listNames(&q)
+	if err != nil {
+		return err
+	}
+	e := names.get(v.box.Name)
+	if name != e.name {
+		e.oldName = name
+	}
+	return s.tellListed(&q, e)
 }
 
 func (s *session) tellCode(name string, n uint64, text string) {
@@ -266,7 +278,8 @@ func (v *view) vanished(q *qresync, ch *storage.Changes) wire.Set {
 }
 
 // closeCommand answers CLOSE (RFC 9051 6.4.1): it expunges in silence, and not
-// at all where the mailbox is read-only.
+// at all where the mailbox is read-only. Its OK never tells a HIGHESTMODSEQ: the
+// client may not have heard of all that lies below (RFC 7162 3.2.8).
 func (s *session) closeCommand(c *call) error {
 	if err := s.rd.CRLF(); err != nil {
 		return err
@@ -277,26 +290,8 @@ func (s *session) closeCommand(c *call) error {
 	if v.readOnly {
 		return nil
 	}
-	gone, err := s.srv.o.Store.Expunge(s.ctx, s.id.Account, v.box.ID, nil, true)
-	if err == nil && s.enabled.qresync && len(gone) > 0 {
-		// RFC 7162 3.2.8: the client needs the ModSeq that covers its own expunge.
-		return s.tellClosedModSeq(c, gone)
-	}
+	_, err := s.srv.o.Store.Expunge(s.ctx, s.id.Account, v.box.ID, nil, true)
 	return err
-}
-
-// tellClosedModSeq gives CLOSE's OK the HIGHESTMODSEQ, if nobody else has
-// changed the mailbox unheard meanwhile.
-func (s *session) tellClosedModSeq(c *call, gone []storage.UID) error {
-	v := s.box
-	var ch storage.Changes
-	if err := s.srv.o.Store.Changes(s.ctx, s.id.Account, v.box.ID, v.mark, &ch); err != nil || ch.Gone {
-		return err
-	}
-	if len(ch.Messages) == 0 && len(v.held) == 0 && slices.Equal(ch.Expunged, gone) {
-		c.code = "HIGHESTMODSEQ " + string(wire.AppendNumber(nil, uint64(ch.HighestModSeq)))
-	}
-	return nil
 }
 
 // unselect answers UNSELECT (RFC 9051 6.4.2).

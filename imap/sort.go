@@ -46,12 +46,11 @@ func (s *session) sort(c *call) error {
 		s.searchRefused(a, err)
 		return err
 	}
-	if a.results&returnSave != 0 {
-		// The saved result is a set: its order is of no account (RFC 5267 3.1).
-		s.box.save(a, hits)
-	}
 	if err := s.order(hits, criteria); err != nil {
 		return err
+	}
+	if a.results&returnSave != 0 {
+		s.box.save(a, hits)
 	}
 	if a.extended {
 		return s.tellExtended(c, a, hits)

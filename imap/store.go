@@ -154,12 +154,13 @@ func (v *view) foreseen(res *storage.FlagResult) []storage.Message {
 
 func isRecent(f goimap.Flag) bool { return strings.EqualFold(string(f), `\Recent`) }
 
-// tellUnchanged tells the flags of those messages of a STORE that it neither
-// changed nor refused, and whether some were gone.
+// tellUnchanged tells the flags of those messages of a STORE that it did not
+// change, and whether some were gone. Of messages that a conditional STORE has
+// refused the client learns why (RFC 7162 3.1.3, example 10).
 func (s *session) tellUnchanged(c *call, a *storeArgs, uids []storage.UID, res *storage.FlagResult) (gone bool, err error) {
-	rest := uids
-	if len(res.Changed)+len(res.Modified) > 0 {
-		rest = unnamed(uids, res)
+	rest, refused := uids, res.Modified
+	if len(res.Changed) > 0 {
+		rest = unchanged(uids, res.Changed)
 	}
 	var batch []storage.Message
 	for len(rest) > 0 {
@@ -171,6 +172,9 @@ func (s *session) tellUnchanged(c *call, a *storeArgs, uids []storage.UID, res *
 		gone = gone || len(batch) < n
 		for i := range batch {
 			m := &batch[i]
+			for len(refused) > 0 && refused[0] < m.UID {
+				refused = refused[1:]
+			}
 			if m.Expunged {
 				gone = true
 				continue
@@ -181,7 +185,8 @@ func (s *session) tellUnchanged(c *call, a *storeArgs, uids []storage.UID, res *
 			s.out = append(s.out, '*', ' ')
 			s.out = wire.AppendNumber(s.out, uint64(s.box.seq(m.UID)))
 			s.out = append(s.out, " FETCH ("...)
-			s.out = s.appendChange(s.out, c, m, a.silent)
+			own := a.silent && (len(refused) == 0 || refused[0] != m.UID)
+			s.out = s.appendChange(s.out, c, m, own)
 			s.out = append(s.out, ")\r\n"...)
 		}
 		if err := s.flushFull(); err != nil {
@@ -192,19 +197,15 @@ func (s *session) tellUnchanged(c *call, a *storeArgs, uids []storage.UID, res *
 	return gone, nil
 }
 
-// unnamed is what of uids the result does not name; all ascend.
-func unnamed(uids []storage.UID, res *storage.FlagResult) []storage.UID {
-	changed, modified := res.Changed, res.Modified
+// unchanged is uids without those of changed; both ascend.
+func unchanged(uids []storage.UID, changed []storage.Message) []storage.UID {
 	var rest []storage.UID
 	for _, u := range uids {
-		switch {
-		case len(changed) > 0 && changed[0].UID == u:
+		if len(changed) > 0 && changed[0].UID == u {
 			changed = changed[1:]
-		case len(modified) > 0 && modified[0] == u:
-			modified = modified[1:]
-		default:
-			rest = append(rest, u)
+			continue
 		}
+		rest = append(rest, u)
 	}
 	return rest
 }

@@ -39,6 +39,11 @@ func (s *session) sync(c *call) error {
 	s.tellNew(ch)
 	s.tellKeywords(ch.Keywords)
 	err := s.tellFlags(c, ch.Messages, known)
+	if c.keepExpunged && len(v.held) > 0 && s.enabled.qresync {
+		// RFC 7162 3.2: a client that has seen higher MODSEQs must not take them
+		// for the point up to which it knows of all expunges.
+		s.tellCode("HIGHESTMODSEQ", uint64(v.toldExpunges), "Expunges are held back")
+	}
 	if cap(ch.Messages) > keepChanges {
 		ch.Messages = nil
 	}
@@ -202,7 +207,11 @@ func (s *session) tellFlagList() {
 	}
 	s.out = append(s.out, `* OK [PERMANENTFLAGS (\Answered \Flagged \Deleted \Seen \Draft`...)
 	s.out = v.appendKeywordNames(s.out)
-	s.out = append(s.out, " \\*)] Flags permitted\r\n"...)
+	if len(v.keywords) < storage.MaxKeywords {
+		// RFC 9051 7.1: \* as long as there is room for a new keyword.
+		s.out = append(s.out, ` \*`...)
+	}
+	s.out = append(s.out, ")] Flags permitted\r\n"...)
 }
 
 func (v *view) appendKeywordNames(dst []byte) []byte {
@@ -250,13 +259,13 @@ func (s *session) tellFlags(c *call, changed []storage.Message, known storage.UI
 
 // appendChange appends the items of an unsolicited FETCH.
 func (s *session) appendChange(dst []byte, c *call, m *storage.Message, own bool) []byte {
-	if c.uid || s.enabled.qresync || s.enabled.rev2 {
+	if c.uid || s.tellsUIDs() {
 		dst = append(dst, "UID "...)
 		dst = strconv.AppendUint(dst, uint64(m.UID), 10)
 		dst = append(dst, ' ')
 	}
 	if s.enabled.condstore {
-		// RFC 7162 3.2: every FETCH has MODSEQ once CONDSTORE is on.
+		// RFC 7162 3.1: every FETCH has MODSEQ once CONDSTORE is on.
 		dst = append(dst, "MODSEQ ("...)
 		dst = strconv.AppendUint(dst, uint64(m.ModSeq), 10)
 		dst = append(dst, ')')
@@ -268,6 +277,10 @@ func (s *session) appendChange(dst []byte, c *call, m *storage.Message, own bool
 	dst = append(dst, "FLAGS "...)
 	return s.appendFlags(dst, m)
 }
+
+// tellsUIDs reports whether what is told unasked names UIDs: for CONDSTORE, which
+// QRESYNC brings with it, by RFC 7162 3.2.4, in IMAP4rev2 by RFC 9051 appendix E.
+func (s *session) tellsUIDs() bool { return s.enabled.condstore || s.enabled.rev2 }
 
 // appendFlags appends a message's flag list.
 func (s *session) appendFlags(dst []byte, m *storage.Message) []byte {

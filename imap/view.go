@@ -87,8 +87,8 @@ func (v *view) seq(u storage.UID) uint32 {
 // pick names the messages of a set of sequence numbers, or of UIDs (uid): those
 // in the view, ascending. The result may be the view's own slice: the caller
 // must not change it, nor keep it over a sync. A sequence number beyond the
-// mailbox is the client's error (RFC 9051 9: seq-number); UIDs that are not
-// there are left out silently (RFC 9051 6.4.9).
+// mailbox, "*" in an empty one too, is the client's error (RFC 9051 9:
+// seq-number); UIDs that are not there are left out silently (RFC 9051 6.4.9).
 func (v *view) pick(set *wire.Set, uid bool) ([]storage.UID, error) {
 	if set.Saved() {
 		return v.stillThere(v.saved), nil
@@ -101,8 +101,9 @@ func (v *view) pick(set *wire.Set, uid bool) ([]storage.UID, error) {
 		set.Resolve(highest)
 		return v.spans(wire.Spans(set, v.uids)), nil
 	}
+	beyond := set.Beyond(uint32(len(v.uids)))
 	set.Resolve(uint32(len(v.uids)))
-	if set.Max() > uint32(len(v.uids)) {
+	if beyond {
 		return nil, badSyntax("There is no message with that sequence number")
 	}
 	ranges := set.Ranges()

@@ -147,7 +147,7 @@ func TestErrorKinds(t *testing.T) {
 
 func TestUTF8ModeReadsNamesAsTheyAre(t *testing.T) {
 	for text, want := range map[string]string{
-		"\"\xc3\xa9&-\"": "é&-", "&AOk-": "&AOk-", "\"\xff\"": "!", "\"\x7f\"": "!", "\"\t\"": "!",
+		"\"\xc3\xa9&-\"": "é&-", "&AOk-": "&AOk-", "{1+}\r\n\xff": "!", "\"\x7f\"": "!", "\"\t\"": "!",
 		"\"\u0085\"": "!", "\"\u2028\"": "!", "{2+}\r\n\xc3\xa9": "é", "inbox": "INBOX",
 	} {
 		r := args(t, text)
@@ -161,6 +161,10 @@ func TestUTF8ModeReadsNamesAsTheyAre(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
+	r := args(t, "\"\xff\"")
+	r.SetUTF8(true)
+	_, err := r.Mailbox()
+	expectKind(t, err, ErrSyntax, "a")
 }
 
 func TestFetchItemsReadInOneGo(t *testing.T) {

@@ -1,6 +1,9 @@
 package wire
 
-import "math"
+import (
+	"math"
+	"unicode/utf8"
+)
 
 // class is a set of octets of the grammar (RFC 9051 section 9).
 type class uint8
@@ -204,8 +207,8 @@ func (r *Reader) Name() ([]byte, error) {
 }
 
 // Quoted reads a quoted string and resolves its escapes. It may hold octets
-// above 127, of which the caller judges (RFC 6855 section 3: legal once
-// UTF8=ACCEPT or IMAP4rev2 is enabled, and only as UTF-8).
+// above 127, after SetUTF8 only as UTF-8 (RFC 6855 section 3). Before, when none
+// should be there, the caller judges them.
 func (r *Reader) Quoted() ([]byte, error) {
 	if err := r.ready(); err != nil {
 		return nil, err
@@ -219,6 +222,9 @@ func (r *Reader) Quoted() ([]byte, error) {
 		switch c {
 		case '"':
 			r.pos = i + 1
+			if r.utf8 && !utf8.Valid(r.buf[from:to]) {
+				return nil, r.syntax("Invalid UTF-8 in a quoted string")
+			}
 			return r.buf[from:to:to], nil
 		case '\\':
 			i++

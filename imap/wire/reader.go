@@ -94,8 +94,8 @@ func NewReader(src io.Reader, lim Limits, hooks Hooks) *Reader {
 // SetLimits changes the limits, e.g. after login.
 func (r *Reader) SetLimits(lim Limits) { r.lim = lim.withDefaults() }
 
-// SetUTF8 says whether mailbox names are UTF-8 (after ENABLE IMAP4rev2 or
-// UTF8=ACCEPT) or modified UTF-7.
+// SetUTF8 says whether mailbox names and quoted strings are UTF-8 (after ENABLE
+// IMAP4rev2 or UTF8=ACCEPT), or names modified UTF-7.
 func (r *Reader) SetUTF8(on bool) { r.utf8 = on }
 
 // Buffered returns how many octets of later input are in memory already.

@@ -180,14 +180,25 @@ func (s *Set) Count() uint64 {
 	return n
 }
 
-// Max returns the greatest number without "*", 0 if there is none. A sequence
-// number above the mailbox's count is a client's mistake (RFC 9051 section 9:
-// seq-number).
+// Max returns the greatest number without "*", 0 if there is none.
 func (s *Set) Max() uint32 {
 	if len(s.ranges) == 0 {
 		return 0
 	}
 	return s.ranges[len(s.ranges)-1].Last
+}
+
+// Beyond reports whether a number stands in the set, "n:*" included, that is
+// above highest, the greatest there is. "*" alone is highest itself, and beyond
+// if highest is 0.
+func (s *Set) Beyond(highest uint32) bool {
+	switch {
+	case s.Max() > highest:
+		return true
+	case s.star == math.MaxUint32:
+		return highest == 0
+	}
+	return s.star > highest
 }
 
 // Contains reports whether n is in the set without "*".

@@ -37,6 +37,21 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+func TestBeyond(t *testing.T) {
+	for _, c := range []struct {
+		text    string
+		highest uint32
+		want    bool
+	}{
+		{"*", 0, true}, {"*", 1, false}, {"1:*", 0, true}, {"1:*", 1, false}, {"3:*", 2, true}, {"*:3", 3, false},
+		{"1", 0, true}, {"2:3", 3, false}, {"1,4", 3, true}, {"*,4", 3, true}, {"*,3:*", 2, true}, {"$", 0, false},
+	} {
+		if got := mustSet(t, c.text).Beyond(c.highest); got != c.want {
+			t.Errorf("%s in %d messages: %v", c.text, c.highest, got)
+		}
+	}
+}
+
 func TestSetOperations(t *testing.T) {
 	s := mustSet(t, "10:20,30,4294967295")
 	if s.Count() != 13 || s.Max() != math.MaxUint32 || !s.Contains(10) || !s.Contains(20) || s.Contains(9) || s.Contains(21) || !s.Contains(math.MaxUint32) {
