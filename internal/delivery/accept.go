@@ -186,7 +186,9 @@ func (t *Transaction) storeCopies(ctx context.Context, junk string) ([]storage.C
 				return nil, err
 			}
 			for _, b := range boxes {
-				if b.SpecialUse == `\Junk` {
+				// Clients may give the use to several mailboxes (RFC 6154 2): the eldest
+				// has it.
+				if b.SpecialUse == `\Junk` && (stored.Mailbox == 0 || b.ID < stored.Mailbox) {
 					stored.Mailbox = b.ID
 				}
 			}

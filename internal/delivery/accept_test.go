@@ -300,6 +300,11 @@ func TestChecksDecide(t *testing.T) {
 	if got := fromHeader(t, o.last("bob@example.org")); !strings.HasPrefix(got, "Authentication-Results: mail.example.org; none\r\nSubject: x\r\n") {
 		t.Errorf("%q", got)
 	}
+	for _, later := range []string{"A later one", "Spam"} {
+		if _, err := o.store.CreateMailbox(t.Context(), o.ids["bob@example.org"], storage.NewMailbox{Name: later, SpecialUse: `\Junk`}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	verdict = Verdict{Action: Quarantine, Reason: "it smells\r\nFrom: evil"}
 	if _, err := send(); err != nil {
 		t.Fatal(err)
