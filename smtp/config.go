@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -9,6 +10,9 @@ import (
 type Config struct {
 	Listen    []string `toml:"listen"`     // host:port; plain, with STARTTLS
 	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
+	// SocketMode are the permissions of LMTP's unix sockets: who may write to one
+	// may deliver.
+	SocketMode FileMode `toml:"socket_mode"`
 
 	MaxMessageBytes int64 `toml:"max_message_bytes"`
 	MaxRecipients   int   `toml:"max_recipients"` // in one transaction
@@ -28,9 +32,23 @@ type Config struct {
 	MinBytesPerSecond int64 `toml:"min_bytes_per_second"`
 }
 
+// FileMode is a file's permissions, written as text in octal: "0660".
+type FileMode uint32
+
+// UnmarshalText reads the octal form.
+func (m *FileMode) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 8, 32)
+	if err != nil || n > 0o777 {
+		return fmt.Errorf("file mode %q: write it in octal, such as \"0660\"", text)
+	}
+	*m = FileMode(n)
+	return nil
+}
+
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() Config {
 	return Config{
+		SocketMode:               0o660,
 		MaxMessageBytes:          52428800,
 		MaxRecipients:            1000,
 		MaxConnections:           1000,

@@ -98,12 +98,16 @@ func (w *world) account(name string) storage.Account {
 // serve starts a server of the role and gives its address and itself.
 func (w *world) serve(role delivery.Role, implicitTLS bool) (string, *Server) {
 	w.t.Helper()
-	s := New(Options{
+	s := w.server(role)
+	return w.listen(s, implicitTLS), s
+}
+
+func (w *world) server(role delivery.Role) *Server {
+	return New(Options{
 		Role: role, Hostname: "mail.example.org", Config: w.config, TLS: w.tls,
 		PlaintextLogin: true, Agent: w.agent, Auth: w.auths,
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
-	return w.listen(s, implicitTLS), s
 }
 
 func (w *world) listen(s *Server, implicitTLS bool) string {
@@ -112,6 +116,11 @@ func (w *world) listen(s *Server, implicitTLS bool) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return w.serveOn(ln, s, implicitTLS)
+}
+
+func (w *world) serveOn(ln net.Listener, s *Server, implicitTLS bool) string {
+	w.t.Helper()
 	done := make(chan error, 1)
 	go func() {
 		if implicitTLS {

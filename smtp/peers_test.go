@@ -63,9 +63,19 @@ func TestGoSMTPClientSubmits(t *testing.T) {
 }
 
 func TestGoSMTPClientSpeaksLMTP(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) { deliverByLMTP(t, network) })
+	}
+}
+
+func deliverByLMTP(t *testing.T, network string) {
 	w := newWorld(t)
-	addr, _ := w.serve(delivery.LMTP, false)
-	nc, err := net.Dial("tcp", addr)
+	addr := map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")}[network]
+	ln, err := net.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := net.Dial(network, w.serveOn(ln, w.server(delivery.LMTP), false))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -199,7 +199,7 @@ func (c *Config) check() error {
 		return errors.New(`data_dir is empty: name the folder that keeps the mail`)
 	}
 	for _, l := range c.Endpoints() {
-		if err := checkListen(l.Address); err != nil {
+		if err := checkListen(l.Section, l.Address); err != nil {
 			return fmt.Errorf("[%s] %w", l.Section, err)
 		}
 	}
@@ -267,7 +267,7 @@ func (c *Config) checkSending() error {
 type Endpoint struct {
 	Service string // as the log names it
 	Section string // of the file
-	Address string // host:port
+	Address string // host:port, or a unix socket
 	TLS     bool   // implicit
 }
 
@@ -291,7 +291,10 @@ func (c *Config) Endpoints() []Endpoint {
 	return all
 }
 
-func checkListen(addr string) error {
+func checkListen(section, addr string) error {
+	if path, ok := socketPath(addr); ok {
+		return checkSocket(section, addr, path)
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("listen address %q: write it as 127.0.0.1:2525, [::1]:2525 or :25", addr)

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"syscall"
 
@@ -20,7 +21,7 @@ type Bound struct {
 func (c *Config) Bind() ([]Bound, error) {
 	var all []Bound
 	for _, l := range c.Endpoints() {
-		ln, err := net.Listen("tcp", l.Address)
+		ln, err := c.listen(l)
 		if err != nil {
 			for _, b := range all {
 				b.Close()
@@ -32,16 +33,28 @@ func (c *Config) Bind() ([]Bound, error) {
 	return all, nil
 }
 
+func (c *Config) listen(l Endpoint) (net.Listener, error) {
+	if path, ok := socketPath(l.Address); ok {
+		return listenSocket(path, fs.FileMode(c.LMTP.SocketMode))
+	}
+	return net.Listen("tcp", l.Address)
+}
+
 func bindError(l Endpoint, err error) error {
+	_, socket := socketPath(l.Address)
 	cause, mend := err, "check the address"
 	if e, ok := errors.AsType[syscall.Errno](err); ok {
 		cause = e
-		switch e {
-		case syscall.EADDRINUSE:
+		switch {
+		case socket && e == syscall.EADDRINUSE:
+			mend = "another program answers there, or the file is no socket; give another path"
+		case socket:
+			mend = "make the folder, and let the user that runs posthorn write to it"
+		case e == syscall.EADDRINUSE:
 			mend = "stop the program that listens there, or give another port"
-		case syscall.EACCES:
+		case e == syscall.EACCES:
 			mend = "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; give the binary that, or a higher port"
-		case syscall.EADDRNOTAVAIL:
+		case e == syscall.EADDRNOTAVAIL:
 			mend = "this machine has no such address: give one that it has"
 		}
 	}
