@@ -37,7 +37,7 @@ func (s *session) replace(c *call) error {
 	}
 	// RFC 8508 4.3: APPENDUID comes before the EXPUNGE.
 	s.untagged("OK [", appendUID(&done), "] Replacement message ready")
-	return nil
+	return s.syncExpunged(c) // RFC 8508 4.5: as UID EXPUNGE does
 }
 
 // replaced reads which message to replace: exactly one.
