@@ -49,7 +49,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.store.Close() })
-	w.agent = delivery.New(w.store, delivery.Options{Hostname: "mail.example.org", Config: delivery.DefaultConfig(), Logger: logger})
+	rules := delivery.DefaultConfig()
+	if strings.HasSuffix(t.Name(), "sending_limit") {
+		rules.MessagesPerHour = 3
+	}
+	w.agent = delivery.New(w.store, delivery.Options{Hostname: "mail.example.org", Config: rules, Logger: logger})
 	w.auths = auth.New(w.store, auth.Options{Logger: logger, Normalize: func(login string) (string, error) {
 		a, err := address.Parse(login)
 		return a.Key(), err

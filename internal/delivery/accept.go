@@ -75,6 +75,11 @@ func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.A
 	if m.Copies, err = t.storeCopies(ctx, verdict.junk); err != nil {
 		return nil, "", err
 	}
+	// Of several transactions at once only as many pass as the limit allows. A
+	// message that the store then fails to keep counts too: it was sent.
+	if err := t.admitSends(0, true); err != nil {
+		return nil, "", err
+	}
 	m.Event = t.event(m, verdict.junk)
 	return m, verdict.junk, nil
 }

@@ -74,6 +74,7 @@ type Agent struct {
 	now      func() time.Time
 	buffers  sync.Pool // *[]byte of copyBuffer octets
 	refusals refusals
+	senders  senders
 }
 
 // New makes the agent of a store. Hostname is a domain name in normal form.
@@ -130,6 +131,9 @@ func (a *Agent) AdmitSender(ctx context.Context, c Client, s Sender) (*Transacti
 	if t.owner, err = a.store.Account(ctx, c.Account); err != nil {
 		return nil, err
 	}
+	if err := t.admitSends(0, false); err != nil {
+		return nil, t.refused(err, address.Address{})
+	}
 	// The null reverse-path is for what must not be answered, such as the
 	// disposition notifications that mail programs send (RFC 8098 3).
 	if s.Path.IsZero() {
@@ -152,6 +156,9 @@ func (t *Transaction) Admit(ctx context.Context, r Recipient) error {
 }
 
 func (t *Transaction) admit(ctx context.Context, r Recipient) error {
+	if err := t.admitSends(1, false); err != nil {
+		return err
+	}
 	e := expansion{agent: t.agent, recipient: r, size: t.sender.Size, notice: t.client.Role == Notice, seen: map[string]bool{}}
 	path, err := t.agent.ownPostmaster(ctx, r.Path, t.client.Local)
 	if err != nil {

@@ -26,6 +26,13 @@ type Config struct {
 	// MaxReceived is how many Received fields a message may have before it
 	// counts as running in circles, RFC 5321 6.3.
 	MaxReceived int `toml:"max_received"`
+
+	// What one account may submit, in messages and in recipients of all of them;
+	// 0: no bound.
+	MessagesPerHour   int `toml:"messages_per_hour"`
+	MessagesPerDay    int `toml:"messages_per_day"`
+	RecipientsPerHour int `toml:"recipients_per_hour"`
+	RecipientsPerDay  int `toml:"recipients_per_day"`
 }
 
 // DefaultConfig is what holds where the file is silent.
@@ -35,6 +42,10 @@ func DefaultConfig() Config {
 		BareNewlines:       BareRefuse,
 		MaxHeaderBytes:     message.MaxHeader - maxPrefix,
 		MaxReceived:        50,
+		MessagesPerHour:    1000,
+		MessagesPerDay:     5000,
+		RecipientsPerHour:  5000,
+		RecipientsPerDay:   20000,
 	}
 }
 
@@ -53,6 +64,17 @@ func (c Config) Validate() error {
 		return fmt.Errorf("max_header_bytes is %d: it has to lie between 1024 and %d", c.MaxHeaderBytes, message.MaxHeader-maxPrefix)
 	case c.MaxReceived < 5 || c.MaxReceived > 1000:
 		return fmt.Errorf("max_received is %d: it has to lie between 5 and 1000", c.MaxReceived)
+	}
+	for _, limit := range []struct {
+		key  string
+		most int
+	}{
+		{"messages_per_hour", c.MessagesPerHour}, {"messages_per_day", c.MessagesPerDay},
+		{"recipients_per_hour", c.RecipientsPerHour}, {"recipients_per_day", c.RecipientsPerDay},
+	} {
+		if limit.most < 0 {
+			return fmt.Errorf("%s is %d: write 0 for no bound", limit.key, limit.most)
+		}
 	}
 	return nil
 }

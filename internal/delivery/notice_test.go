@@ -11,7 +11,10 @@ import (
 func TestNoticesReachFullMailboxesAndElsewhereUnjudged(t *testing.T) {
 	judged := 0
 	o := newOffice(t, func(o *Options) {
-		o.Checks = []Check{func(context.Context, *Incoming) (Verdict, error) { judged++; return Verdict{Action: Quarantine, Reason: "x"}, nil }}
+		o.Checks = []Check{func(context.Context, *Incoming) (Verdict, error) {
+			judged++
+			return Verdict{Action: Quarantine, Reason: "x"}, nil
+		}}
 	})
 	ctx := context.Background()
 	if err := o.store.SetQuota(ctx, o.ids["bob@example.org"], 1, 1); err != nil {
