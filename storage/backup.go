@@ -15,8 +15,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"modernc.org/sqlite"
 )
 
 const (
@@ -182,26 +180,24 @@ func (s *Store) backup(ctx context.Context, dest string, progress func(done, all
 // written meanwhile goes through the same connection, so SQLite brings the copy
 // up to date itself and no step begins anew.
 func (s *Store) copyPages(ctx context.Context, path string, f *os.File, progress func(done, all int)) error {
-	var b *sqlite.Backup
-	err := s.writer.between(ctx, func(c *conn) (err error) {
-		source, ok := c.driver.(interface {
-			NewBackup(string) (*sqlite.Backup, error)
-		})
-		if !ok {
-			return errors.New("the driver cannot back up")
-		}
-		b, err = source.NewBackup(fileURI(path) + "?_pragma=journal_mode(OFF)&_pragma=synchronous(OFF)")
-		return err
-	})
+	dest, err := openConn(fileURI(path), []string{"journal_mode = OFF", "synchronous = OFF"})
 	if err != nil {
 		return err
 	}
-	pages, synced := int32(64), 0
+	var k *copier
+	err = s.writer.between(ctx, func(c *conn) (err error) {
+		k, err = newCopier(c, dest)
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, dest.close())
+	}
+	pages, synced, done, all := 64, 0, 0, 0
 	for more := err == nil; more; {
 		var took time.Duration
 		err = s.writer.between(ctx, func(*conn) (err error) {
 			start := time.Now()
-			more, err = b.Step(pages)
+			done, all, more, err = k.step(pages)
 			took = time.Since(start)
 			return err
 		})
@@ -213,9 +209,8 @@ func (s *Store) copyPages(ctx context.Context, path string, f *os.File, progress
 		} else if took < backupStep/2 {
 			pages = min(pages*2, backupMaxPages)
 		}
-		done := b.PageCount() - b.Remaining()
 		if progress != nil {
-			progress(done, b.PageCount())
+			progress(done, all)
 		}
 		if done-synced >= backupSyncPages {
 			synced = done
@@ -232,7 +227,8 @@ func (s *Store) copyPages(ctx context.Context, path string, f *os.File, progress
 		}
 	}
 	// Whatever ended the copy, the writer's connection must be rid of it.
-	return errors.Join(err, s.writer.between(context.Background(), func(*conn) error { return b.Finish() }))
+	finished := s.writer.between(context.Background(), func(*conn) error { return k.finish() })
+	return errors.Join(err, finished, dest.close())
 }
 
 // describe reads what a copied database holds, and its checksum.

@@ -316,7 +316,7 @@ func (b *bringer) next(x *attic, after UID) ([]*incoming, error) {
 		}
 		m.parsed = Parsed{Version: int(rows.int(10)), ThreadID: uint64(rows.int(11)), Structure: rows.blob(12),
 			Envelope: rows.blob(13), Parts: rows.blob(14), Meta: rows.blob(15)}
-		if rows.vals[16] == nil {
+		if rows.null(16) {
 			return nil, fmt.Errorf("message %d of the backup: %w", m.uid, ErrDamaged)
 		}
 		list = append(list, m)

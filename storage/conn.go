@@ -1,74 +1,36 @@
 package storage
 
 import (
-	"context"
-	"database/sql/driver"
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"modernc.org/sqlite"
+	"modernc.org/libc"
 )
 
 // maxStatements bounds a connection's statement cache; the package's query
 // texts are far fewer, a build of many variants starts it anew.
 const maxStatements = 256
 
-// conn is one connection of the driver with its prepared statements. It is the
-// driver's own interface and not a sql.DB, since the writer and each read use
-// one connection at a time from one goroutine: sql.DB's locks, contexts and
-// conversions would cost more than most of the queries.
+// conn is one connection with its prepared statements. One goroutine uses it at
+// a time.
 type conn struct {
-	driver driver.Conn
-	stmts  map[string]*statement
-	live   []*rows // open, the newest last
-	args   []driver.NamedValue
+	tls   *libc.TLS // SQLite's stack and errno
+	db    uintptr
+	stmts map[string]*statement
+	live  []*rows // open, the newest last
 
 	decoder *zstd.Decoder // made when needed
-}
-
-type statement struct {
-	driver.Stmt
-	busy bool // its rows are open
-}
-
-// openConn opens the database file with the pragmas, in their order.
-func openConn(path string, pragmas []string) (*conn, error) {
-	connector, err := sqlite.NewConnector(path)
-	if err != nil {
-		return nil, err
-	}
-	dc, err := connector.Connect(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	c := &conn{driver: dc, stmts: map[string]*statement{}}
-	for _, p := range pragmas {
-		if err := c.script("PRAGMA " + p); err != nil {
-			dc.Close()
-			return nil, err
-		}
-	}
-	return c, nil
-}
-
-func (c *conn) close() error {
-	c.closeRows()
-	c.forget()
-	if c.decoder != nil {
-		c.decoder.Close()
-	}
-	return c.driver.Close()
 }
 
 // forget drops the statements that no open rows use.
 func (c *conn) forget() {
 	for q, st := range c.stmts {
 		if !st.busy {
-			st.Close()
+			c.finalize(st)
 			delete(c.stmts, q)
 		}
 	}
@@ -81,17 +43,6 @@ func (c *conn) closeRows() {
 	}
 }
 
-// script runs statements that are not worth keeping prepared.
-func (c *conn) script(text string) error {
-	st, err := c.driver.Prepare(text)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
-	_, err = st.(driver.StmtExecContext).ExecContext(context.Background(), nil)
-	return err
-}
-
 func (c *conn) prepare(query string) (*statement, error) {
 	if st := c.stmts[query]; st != nil && !st.busy {
 		return st, nil
@@ -99,104 +50,113 @@ func (c *conn) prepare(query string) (*statement, error) {
 	if len(c.stmts) >= maxStatements {
 		c.forget()
 	}
-	ds, err := c.driver.Prepare(query)
+	st, err := c.compile(query)
 	if err != nil {
 		return nil, err
 	}
-	st := &statement{Stmt: ds}
 	if c.stmts[query] == nil {
 		c.stmts[query] = st
 	}
 	return st, nil
 }
 
-// release gives a statement back; one that is not the cached one is closed.
-func (c *conn) release(query string, st *statement) {
+// release ends a statement's run and gives it back; one that is not the cached
+// one is closed.
+func (c *conn) release(query string, st *statement) error {
 	st.busy = false
+	err := c.reset(st)
 	if c.stmts[query] != st {
-		st.Close()
+		c.finalize(st)
 	}
+	return err
 }
 
-// bind turns args into the driver's values: the store's ids and numbers are
+// bind gives a statement its arguments: the store's ids and numbers are
 // accepted as they are.
-func (c *conn) bind(args []any) ([]driver.NamedValue, error) {
-	c.args = c.args[:0]
+func (c *conn) bind(st *statement, args []any) error {
 	for i, a := range args {
-		v, err := value(a)
-		if err != nil {
-			return nil, err
+		if err := c.bindOne(st, i+1, a); err != nil {
+			return err
 		}
-		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: v})
 	}
-	return c.args, nil
+	return nil
 }
 
-func value(a any) (driver.Value, error) {
+func (c *conn) bindOne(st *statement, i int, a any) error {
 	switch a := a.(type) {
-	case nil, int64, string, []byte, bool, float64:
-		return a, nil
+	case nil:
+		return c.bindNull(st, i)
+	case int64:
+		return c.bindInt(st, i, a)
+	case string:
+		return c.bindText(st, i, a)
+	case []byte:
+		return c.bindBlob(st, i, a)
+	case bool:
+		if a {
+			return c.bindInt(st, i, 1)
+		}
+		return c.bindInt(st, i, 0)
 	case int:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case UID:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case ModSeq:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case MailboxID:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case AccountID:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case ContentID:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case BodyID:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case HopID:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case Flags:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case KeywordSet:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case uint32:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case uint64:
-		return int64(a), nil
+		return c.bindInt(st, i, int64(a))
 	case time.Time:
-		return a.Unix(), nil
+		return c.bindInt(st, i, a.Unix())
 	}
-	return nil, fmt.Errorf("cannot bind a %T", a)
+	return errors.New("cannot bind a " + reflect.TypeOf(a).String())
 }
 
-func (c *conn) run(query string, args []any) (driver.Result, error) {
+// run runs a statement to its end.
+func (c *conn) run(query string, args []any) error {
 	st, err := c.prepare(query)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	named, err := c.bind(args)
-	if err != nil {
-		return nil, err
+	err = c.bind(st, args)
+	for more := true; more && err == nil; {
+		more, err = c.step(st)
 	}
-	res, err := st.Stmt.(driver.StmtExecContext).ExecContext(context.Background(), named)
-	clear(named) // holds no caller's bytes
-	c.release(query, st)
-	return res, err
+	if ended := c.release(query, st); err == nil {
+		err = ended
+	}
+	return err
 }
 
 // exec runs a statement and returns how many rows it changed.
 func (c *conn) exec(query string, args ...any) (int64, error) {
-	res, err := c.run(query, args)
-	if err != nil {
+	if err := c.run(query, args); err != nil {
 		return 0, err
 	}
-	return res.RowsAffected()
+	return c.changes(), nil
 }
 
 // insert runs an INSERT and returns the new row's id.
 func (c *conn) insert(query string, args ...any) (int64, error) {
-	res, err := c.run(query, args)
-	if err != nil {
+	if err := c.run(query, args); err != nil {
 		return 0, err
 	}
-	return res.LastInsertId()
+	return c.lastInsertID(), nil
 }
 
 // query runs a query. The rows must be closed; a loop of next to its end does.
@@ -205,18 +165,11 @@ func (c *conn) query(query string, args ...any) (*rows, error) {
 	if err != nil {
 		return nil, err
 	}
-	named, err := c.bind(args)
-	if err != nil {
-		return nil, err
-	}
-	dr, err := st.Stmt.(driver.StmtQueryContext).QueryContext(context.Background(), named)
-	clear(named)
-	if err != nil {
-		c.release(query, st)
-		return nil, err
+	if err := c.bind(st, args); err != nil {
+		return nil, errors.Join(err, c.release(query, st))
 	}
 	st.busy = true
-	r := &rows{conn: c, text: query, st: st, rows: dr, vals: make([]driver.Value, len(dr.Columns()))}
+	r := &rows{conn: c, text: query, st: st}
 	c.live = append(c.live, r)
 	return r, nil
 }
@@ -256,8 +209,6 @@ type rows struct {
 	conn   *conn
 	text   string
 	st     *statement
-	rows   driver.Rows
-	vals   []driver.Value
 	err    error
 	closed bool
 }
@@ -266,14 +217,12 @@ func (r *rows) next() bool {
 	if r.closed {
 		return false
 	}
-	if err := r.rows.Next(r.vals); err != nil {
-		if !errors.Is(err, io.EOF) {
-			r.err = err
-		}
+	more, err := r.conn.step(r.st)
+	if !more {
+		r.err = err
 		r.close()
-		return false
 	}
-	return true
+	return more
 }
 
 // close ends the query; it may be called again. It returns what ended next early.
@@ -282,10 +231,9 @@ func (r *rows) close() error {
 		return r.err
 	}
 	r.closed = true
-	if err := r.rows.Close(); err != nil && r.err == nil {
+	if err := r.conn.release(r.text, r.st); r.err == nil {
 		r.err = err
 	}
-	r.conn.release(r.text, r.st)
 	live := r.conn.live
 	for i := len(live) - 1; i >= 0; i-- {
 		if live[i] == r {
@@ -296,19 +244,38 @@ func (r *rows) close() error {
 	return r.err
 }
 
+// The columns of a row can be read until next or close.
+
 // int is column i as a number; 0 for NULL.
-func (r *rows) int(i int) int64 { n, _ := r.vals[i].(int64); return n }
+func (r *rows) int(i int) int64 {
+	if r.closed {
+		return 0
+	}
+	return r.conn.columnInt(r.st, i)
+}
+
+// null tells whether column i is NULL.
+func (r *rows) null(i int) bool { return r.closed || r.conn.columnNull(r.st, i) }
+
+// peek is column i's bytes where SQLite has them: to be used before the next
+// call of next or close. nil for NULL and when empty.
+func (r *rows) peek(i int) []byte {
+	if r.closed {
+		return nil
+	}
+	return r.conn.columnBytes(r.st, i)
+}
 
 // string is column i as text; "" for NULL.
-func (r *rows) string(i int) string { s, _ := r.vals[i].(string); return s }
+func (r *rows) string(i int) string { return string(r.peek(i)) }
 
 // blob is column i's bytes, the caller's to keep; nil for NULL and when empty.
-func (r *rows) blob(i int) []byte { b, _ := r.vals[i].([]byte); return b }
+func (r *rows) blob(i int) []byte { return bytes.Clone(r.peek(i)) }
 
 // scan copies the columns to dest, in order; NULL leaves a zero.
 func (r *rows) scan(dest ...any) error {
-	if len(dest) != len(r.vals) {
-		return fmt.Errorf("scan: %d columns into %d", len(r.vals), len(dest))
+	if n := r.conn.columns(r.st); n != len(dest) {
+		return fmt.Errorf("scan: %d columns into %d", n, len(dest))
 	}
 	for i, d := range dest {
 		switch d := d.(type) {

@@ -145,13 +145,13 @@ func (w *contentWalk) tell(rows *rows) error {
 		ID:         ContentID(rows.int(1)),
 		Saved:      rows.int(2),
 		Size:       rows.int(3),
-		CopyPrefix: rows.blob(4),
+		CopyPrefix: rows.peek(4),
 		ThreadID:   uint64(rows.int(5)),
-		Envelope:   rows.blob(6),
-		Structure:  rows.blob(7),
-		Parts:      rows.blob(8),
-		Meta:       rows.blob(9),
-		Header:     rows.blob(10),
+		Envelope:   rows.peek(6),
+		Structure:  rows.peek(7),
+		Parts:      rows.peek(8),
+		Meta:       rows.peek(9),
+		Header:     rows.peek(10),
 	}
 	if err := w.fn(&w.content); err != nil {
 		w.stopped = err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"syscall"
 
-	"modernc.org/sqlite"
 	sqlitelib "modernc.org/sqlite/lib"
 )
 
@@ -56,9 +55,9 @@ func sentinel(err error) error {
 
 // resultCode is SQLite's extended result code, or 0.
 func resultCode(err error) int {
-	var e *sqlite.Error
+	var e *sqliteError
 	if errors.As(err, &e) {
-		return e.Code()
+		return int(e.code)
 	}
 	return 0
 }

@@ -215,10 +215,10 @@ func (v *verifier) contentSlice(r *reader, after ContentID) (sound []storedConte
 		switch {
 		case rows.int(6) == 0 && !harmed: // the sweeper's
 			continue
-		case rows.vals[4] == nil:
+		case rows.null(4):
 			bad = harm{kind: KindReference, text: fmt.Sprintf("the message's text (body %d) is missing", c.body)}
 		case harmed:
-		case rows.vals[5] == nil:
+		case rows.null(5):
 			bad = harm{kind: KindReference, text: "the message's header is missing"}
 		case rows.int(3) != c.prefixLen+rows.int(4):
 			bad = harm{kind: KindSize, text: fmt.Sprintf("the message has %d octets and its content says %d", c.prefixLen+rows.int(4), rows.int(3))}

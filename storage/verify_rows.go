@@ -98,7 +98,7 @@ func (v *verifier) rows(r *reader, table, where string, id MailboxID, after UID,
 		content := ContentID(rows.int(4))
 		bad, harmed := v.badContents[content]
 		switch {
-		case rows.vals[6] == nil:
+		case rows.null(6):
 			wrong(KindReference, mendMessage, "the message's content (%d) is missing", content)
 		case harmed:
 			wrong(bad.kind, mendMessage, "%s", bad.text)
@@ -156,7 +156,7 @@ func (v *verifier) queue() error {
 				content := ContentID(rows.int(2))
 				bad, harmed := v.badContents[content]
 				switch {
-				case rows.vals[3] == nil:
+				case rows.null(3):
 					bad = harm{kind: KindReference, text: fmt.Sprintf("its content (%d) is missing", content)}
 				case !harmed:
 					continue

@@ -2,10 +2,8 @@ package storage
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -120,27 +118,14 @@ func (s *Store) watchLog(ctx context.Context, stop context.CancelCauseFunc) {
 
 // lines runs a query that ctx can break off, for the first column of its rows.
 func (c *conn) lines(ctx context.Context, text string) ([]string, error) {
-	st, err := c.driver.Prepare(text)
+	defer c.breakOff(ctx)()
+	rows, err := c.query(text)
 	if err != nil {
 		return nil, err
 	}
-	defer st.Close()
-	rows, err := st.(driver.StmtQueryContext).QueryContext(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	vals := make([]driver.Value, len(rows.Columns()))
 	var lines []string
-	for {
-		err := rows.Next(vals)
-		if errors.Is(err, io.EOF) {
-			return lines, nil
-		}
-		if err != nil {
-			return lines, err
-		}
-		line, _ := vals[0].(string)
-		lines = append(lines, line)
+	for rows.next() {
+		lines = append(lines, rows.string(0))
 	}
+	return lines, rows.close()
 }
