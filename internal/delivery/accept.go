@@ -56,7 +56,7 @@ func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.A
 	}
 	m = &storage.Acceptance{
 		QueueID: newQueueID(now), Stage: stage,
-		ReversePath: t.sender.Path.ASCII(), Submitter: t.owner.ID, Received: now,
+		Submitter: t.owner.ID, Received: now,
 		Hops: t.hops, Ret: t.sender.Ret, EnvID: t.sender.EnvID,
 		EightBit: t.sender.EightBit, SMTPUTF8: t.sender.SMTPUTF8,
 	}
@@ -66,6 +66,9 @@ func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.A
 	})
 	t.clientName, t.notes = verdict.client, verdict.notes
 	if err != nil {
+		return nil, "", err
+	}
+	if m.ReversePath, err = t.reversePath(ctx); err != nil {
 		return nil, "", err
 	}
 	m.Prefix = t.prefix(m.QueueID, now, &info, verdict.traces)

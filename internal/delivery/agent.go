@@ -103,6 +103,7 @@ type Transaction struct {
 	copies     []localCopy
 	hops       []storage.Hop
 	taken      map[string]bool // mailboxes and remote addresses that copies and hops cover
+	forwarder  string          // the domain of an alias that sends others' mail on; "" for none
 
 	clientName string   // that the checks confirmed
 	notes      []string // of the checks
@@ -169,8 +170,13 @@ func (t *Transaction) admit(ctx context.Context, r Recipient) error {
 		return err
 	}
 	switch {
+	case local && t.agent.config.SRS && isSRSAddress(path):
+		err = e.bounce(ctx, path)
 	case local:
 		err = e.local(ctx, path, 0)
+		if len(e.hops) > 0 && t.forwarder == "" && t.client.Role != Submission {
+			t.forwarder = path.ASCIIDomain()
+		}
 		if err == nil && len(e.copies)+len(e.hops) == 0 {
 			t.agent.log.Error("an alias leads to no mailbox; mend it with: alias remove, alias add", "address", r.Path.String())
 			err = refuse(451, 4, 3, 5, "This address is not set up properly here")

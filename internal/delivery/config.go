@@ -26,6 +26,9 @@ type Config struct {
 	// MaxReceived is how many Received fields a message may have before it
 	// counts as running in circles, RFC 5321 6.3.
 	MaxReceived int `toml:"max_received"`
+	// SRS gives mail that an alias sends on a reverse-path of our own, so that
+	// SPF passes at its target, and takes bounces to it back.
+	SRS bool `toml:"srs"`
 
 	// What one account may submit, in messages and in recipients of all of them;
 	// 0: no bound.
@@ -42,6 +45,7 @@ func DefaultConfig() Config {
 		BareNewlines:       BareRefuse,
 		MaxHeaderBytes:     message.MaxHeader - maxPrefix,
 		MaxReceived:        50,
+		SRS:                true,
 		MessagesPerHour:    1000,
 		MessagesPerDay:     5000,
 		RecipientsPerHour:  5000,

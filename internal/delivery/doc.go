@@ -6,7 +6,8 @@
 //
 // Invariants:
 //   - Mail for domains that are not ours is taken from authenticated accounts
-//     only. No network, trusted or not, and no spelling of an address changes that.
+//     only. No network, trusted or not, and no spelling of an address changes that;
+//     an address that SRS made leads to the one sender that it was made for.
 //   - A recipient is refused when it is named, not after the message came: who
 //     was admitted gets the message, or the sender's transaction fails as a whole.
 //   - Accept returns an id only after the message is on disk with all its copies

@@ -103,7 +103,9 @@ func inOffice(t *testing.T, test func(o *office), changes ...func(*Options)) {
 			t.Fatal(err)
 		}
 		log := slog.New(slog.NewTextHandler(o.log, nil))
-		o.agent = delivery.New(o.store, delivery.Options{Hostname: "mail.example.org", Config: delivery.DefaultConfig(), Logger: log})
+		rules := delivery.DefaultConfig()
+		rules.RecipientsPerHour = 0
+		o.agent = delivery.New(o.store, delivery.Options{Hostname: "mail.example.org", Config: rules, Logger: log})
 		options := Options{Hostname: "mail.example.org", Config: DefaultConfig(), Carrier: o, Agent: o.agent, Logger: log}
 		for _, change := range changes {
 			change(&options)
