@@ -20,20 +20,32 @@ func (t *tx) putChunk(id BodyID, seq int64, data []byte) error {
 
 // chunk reads a chunk's bytes.
 func (c *conn) chunk(id BodyID, seq int64) ([]byte, error) {
-	var codec int
+	rows, err := c.query("SELECT codec, data FROM chunks WHERE id = ?", chunkID(id, seq))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.close()
 	var data []byte
-	err := c.queryRow("SELECT codec, data FROM chunks WHERE id = ?", chunkID(id, seq)).scan(&codec, &data)
-	if errors.Is(err, ErrNotFound) {
+	if !rows.next() {
 		// Not ErrNotFound: the message is there, its bytes are damaged.
-		return nil, fmt.Errorf("chunk %d of body %d is missing: %w", seq, id, ErrDamaged)
+		if err = rows.close(); err == nil {
+			err = fmt.Errorf("it is missing: %w", ErrDamaged)
+		}
+	} else {
+		data, err = rows.chunk(0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chunk %d of body %d: %w", seq, id, err)
 	}
-	if data, err = c.expand(codec, data); err != nil {
-		return nil, fmt.Errorf("chunk %d of body %d: %w", seq, id, err)
-	}
 	return data, nil
+}
+
+// chunk is the bytes of a chunk whose codec and data are columns i and i+1.
+func (r *rows) chunk(i int) ([]byte, error) {
+	if codec := int(r.int(i)); codec != codecRaw {
+		return r.conn.expand(codec, r.peek(i+1))
+	}
+	return r.blob(i + 1), nil
 }
 
 // link makes the staged body a stored one, or finds it stored already, and
@@ -102,87 +114,164 @@ type MessageReader struct {
 // ErrDamaged, here or from the reader, where its bytes are lost: only this
 // message is harmed.
 func (s *Store) OpenMessage(ctx context.Context, a AccountID, id MailboxID, uid UID) (*MessageReader, error) {
-	m := &MessageReader{s: s, ctx: ctx}
-	err := s.read(ctx, "open message", func(r *reader) error {
-		if err := r.owned(a, id); err != nil {
-			return err
-		}
-		return m.find(r, id, uid)
-	})
+	open, err := s.OpenMessages(ctx, a, id, []UID{uid}, 1)
 	if err != nil {
 		return nil, err
 	}
-	return m, nil
+	if open[0] == nil {
+		return nil, wrap("open messages", ErrNotFound)
+	}
+	return open[0], nil
 }
 
-// OpenMessages opens the first ones of uids in one read, until they hold octets
-// of so many in memory: at least one reader, and nil for a message that is not
-// there. An error is the first one's.
+// OpenMessages opens the first ones of uids (ascending) in one read, until they
+// hold octets of so many in memory: at least one reader, and nil for a message
+// that is not there. An error is the first one's.
 func (s *Store) OpenMessages(ctx context.Context, a AccountID, id MailboxID, uids []UID, octets int) ([]*MessageReader, error) {
-	var open []*MessageReader
+	var o *opener
 	err := s.read(ctx, "open messages", func(r *reader) error {
 		if err := r.owned(a, id); err != nil {
 			return err
 		}
-		for _, uid := range uids {
-			m := &MessageReader{s: s, ctx: ctx}
-			err := m.find(r, id, uid)
-			switch {
-			case errors.Is(err, ErrNotFound):
-				m = nil
-			case err != nil && len(open) == 0:
+		o = &opener{s: s, ctx: ctx, r: r, id: id, octets: octets}
+		for o.more(uids) {
+			n := 1
+			for n < len(uids) && uids[n] == uids[n-1]+1 {
+				n++
+			}
+			if err := o.run(uids[:n]); err != nil && len(o.open) == 0 {
 				return err
-			case err != nil:
+			} else if err != nil {
 				return nil // the next call's first
-			default:
-				octets -= len(m.prefix) + len(m.chunk)
 			}
-			if open = append(open, m); octets <= 0 {
-				return nil
-			}
+			uids = uids[n:]
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return open, nil
+	return o.open, nil
 }
 
-// find finds a message, or what expunged keeps of it.
-func (m *MessageReader) find(r *reader, id MailboxID, uid UID) error {
-	var content ContentID
-	var copyPrefix []byte
-	err := r.queryRow("SELECT content, prefix FROM messages WHERE mailbox = ? AND uid = ?", id, uid).scan(&content, &copyPrefix)
-	if errors.Is(err, ErrNotFound) {
-		err = r.queryRow("SELECT content, prefix FROM expunged WHERE mailbox = ? AND uid = ? AND content IS NOT NULL",
-			id, uid).scan(&content, &copyPrefix)
-	}
+// What take reads: columns of a content c, its copy's own lines, and its only
+// chunk k. Most messages are one chunk, and whoever opens one will read it.
+const (
+	openColumns = `c.body, c.size - c.prefix_len,
+		CASE WHEN c.prefix_len > 0 THEN (SELECT substr(data, 1, c.prefix_len) FROM headers WHERE content = c.id) END,
+		k.codec, k.data`
+	openChunk = ` LEFT JOIN chunks k ON k.id = c.body << 20 AND c.size - c.prefix_len BETWEEN 1 AND 262144`
+	openQuery = "SELECT m.uid, m.content, m.prefix, " + openColumns +
+		" FROM messages m LEFT JOIN contents c ON c.id = m.content" + openChunk +
+		" WHERE m.mailbox = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid"
+	openExpunged = "SELECT m.uid, m.content, m.prefix, " + openColumns +
+		" FROM expunged m LEFT JOIN contents c ON c.id = m.content" + openChunk +
+		" WHERE m.mailbox = ? AND m.uid = ? AND m.content IS NOT NULL"
+)
+
+// opener is one OpenMessages at work.
+type opener struct {
+	s      *Store
+	ctx    context.Context
+	r      *reader
+	id     MailboxID
+	octets int // that may still come into memory
+	open   []*MessageReader
+}
+
+// more tells whether there is room for the next one of uids.
+func (o *opener) more(uids []UID) bool {
+	return len(uids) > 0 && (o.octets > 0 || len(o.open) == 0)
+}
+
+// run opens messages without a gap between their UIDs.
+func (o *opener) run(uids []UID) error {
+	rows, err := o.r.query(openQuery, o.id, uids[0], uids[len(uids)-1])
 	if err != nil {
 		return err
 	}
-	return m.open(r, content, copyPrefix)
+	defer rows.close()
+	for o.more(uids) {
+		there := rows.next()
+		if !there {
+			if err := rows.close(); err != nil {
+				return err
+			}
+		}
+		for o.more(uids) && !(there && uids[0] == UID(rows.int(0))) {
+			if err := o.expunged(uids[0]); err != nil {
+				return err
+			}
+			uids = uids[1:]
+		}
+		if o.more(uids) {
+			if err := o.add(rows); err != nil {
+				return err
+			}
+			uids = uids[1:]
+		}
+	}
+	return rows.close()
 }
 
-// open finds the content's bytes.
-func (m *MessageReader) open(r *reader, content ContentID, copyPrefix []byte) error {
-	var prefix []byte
-	err := r.queryRow(`SELECT c.body, c.size - c.prefix_len,
-		CASE WHEN c.prefix_len > 0 THEN (SELECT substr(data, 1, c.prefix_len) FROM headers WHERE content = c.id) END
-		FROM contents c WHERE c.id = ?`, content).scan(&m.body, &m.size, &prefix)
-	if errors.Is(err, ErrNotFound) {
+// expunged opens what expunged keeps of a message, if anything.
+func (o *opener) expunged(uid UID) error {
+	rows, err := o.r.query(openExpunged, o.id, uid)
+	if err != nil {
+		return err
+	}
+	defer rows.close()
+	if rows.next() {
+		return o.add(rows)
+	}
+	o.open = append(o.open, nil)
+	return rows.close()
+}
+
+func (o *opener) add(rows *rows) error {
+	m := &MessageReader{s: o.s, ctx: o.ctx, prefix: rows.blob(2)}
+	if err := m.take(rows, ContentID(rows.int(1)), 3); err != nil {
+		return err
+	}
+	o.octets -= len(m.prefix) + len(m.chunk)
+	o.open = append(o.open, m)
+	return nil
+}
+
+// openContent opens a message that no mailbox needs to have.
+func (m *MessageReader) openContent(r *reader, content ContentID) error {
+	rows, err := r.query("SELECT "+openColumns+" FROM contents c"+openChunk+" WHERE c.id = ?", content)
+	if err != nil {
+		return err
+	}
+	defer rows.close()
+	if !rows.next() {
+		if err := rows.close(); err != nil {
+			return err
+		}
 		return fmt.Errorf("content %d is missing: %w", content, ErrDamaged)
 	}
-	if err != nil {
-		return err
+	return m.take(rows, content, 0)
+}
+
+// take reads openColumns from column i on.
+func (m *MessageReader) take(rows *rows, content ContentID, i int) (err error) {
+	if rows.null(i) {
+		return fmt.Errorf("content %d is missing: %w", content, ErrDamaged)
 	}
-	m.prefix = append(copyPrefix, prefix...)
-	// Most messages are one chunk, and whoever opens one will read it.
-	if m.size > 0 && m.size <= chunkSize {
-		m.chunk, err = r.chunk(m.body, 0)
-		m.held = 1
+	m.body, m.size = BodyID(rows.int(i)), rows.int(i+1)
+	m.prefix = append(m.prefix, rows.peek(i+2)...)
+	if m.size <= 0 || m.size > chunkSize {
+		return nil
 	}
-	return err
+	if rows.null(i + 3) {
+		return fmt.Errorf("chunk 0 of body %d is missing: %w", m.body, ErrDamaged)
+	}
+	if m.chunk, err = rows.chunk(i + 3); err != nil {
+		return fmt.Errorf("chunk 0 of body %d: %w", m.body, err)
+	}
+	m.held = 1
+	return nil
 }
 
 // owned tells whether the mailbox is, or was before its deletion, the account's:

@@ -315,7 +315,7 @@ func (s *Store) QueueSize(ctx context.Context) (hops int64, err error) {
 func (s *Store) OpenQueued(ctx context.Context, l *Lease) (*MessageReader, error) {
 	m := &MessageReader{s: s, ctx: ctx}
 	err := s.read(ctx, "open queued message", func(r *reader) error {
-		return m.open(r, l.content, nil)
+		return m.openContent(r, l.content)
 	})
 	if err != nil {
 		return nil, err
