@@ -112,7 +112,7 @@ func (z *inflater) handOut(p []byte) int {
 // clients flush: that may still be on its way.
 func (z *inflater) end() (rest []byte, err error) {
 	for z.pending == 0 {
-		if z.step == streamEnd || z.flushed() {
+		if z.step == streamEnd || z.flushed() || z.cutOff() {
 			z.take(z.have % 8) // to the octet's end
 			for z.have > 0 {
 				rest = append(rest, byte(z.take(8)))
@@ -134,14 +134,31 @@ func (z *inflater) end() (rest []byte, err error) {
 	return nil, errDeflate
 }
 
+// cutOff takes what zlib's Z_PARTIAL_FLUSH sends of an empty block of fixed
+// codes: of its ten bits those that fill an octet. The others are still to come,
+// or never if the client stops.
+func (z *inflater) cutOff() bool {
+	if z.step != blockHeader || z.last {
+		return false
+	}
+	z.need(16)
+	begun := (8 - z.have%8) % 8 // bits of the current octet that are taken
+	n := (begun+10)/8*8 - begun
+	if z.have < n || z.acc&(1<<n-1) != 0b010 {
+		return false
+	}
+	z.take(n)
+	return true
+}
+
 // flushed reports whether the last block was empty.
 func (z *inflater) flushed() bool { return z.step == blockHeader && z.empty }
 
 // run decodes until the window is full of what nobody has read, or there is a
-// reason to stop, which it returns. It stops too where the client has flushed,
-// for the stream may end there.
+// reason to stop, which it returns. It stops at a block's end too: by the next
+// one the client flushes, and where it has flushed the stream may end.
 func (z *inflater) run() error {
-	for z.pending <= windowSize-maxMatch && !(z.pending > 0 && z.flushed()) {
+	for z.pending <= windowSize-maxMatch && (z.pending == 0 || z.step != blockHeader) {
 		if err := z.advanceStep(); err != nil {
 			return err
 		}
