@@ -36,12 +36,14 @@ var arrows = map[string][]string{
 	"internal/queue":    {"storage", "internal/delivery", "internal/mailauth", "internal/message", "internal/address"},
 	"internal/outbound": {"storage", "internal/resolver", "internal/address"},
 	"internal/certs":    {},
+	"internal/transfer": {"storage", "internal/message", "imap/wire"},
 	"internal/admin": {"storage", "auth", "internal/delivery", "internal/queue", "internal/search",
-		"internal/certs", "internal/metrics", "internal/message", "internal/address", "internal/mailauth", "internal/resolver"},
-	"internal/metrics": {},
+		"internal/certs", "internal/metrics", "internal/message", "internal/address", "internal/mailauth", "internal/resolver", "internal/transfer"},
+	"internal/metrics":    {},
+	"internal/proxyproto": {},
 	// config takes every package's Config, and only main takes config.
 	"internal/config": {"smtp", "imap", "pop3", "storage", "auth", "internal/search", "internal/resolver", "internal/mailauth",
-		"internal/delivery", "internal/queue", "internal/outbound", "internal/certs", "internal/admin", "internal/address"},
+		"internal/delivery", "internal/queue", "internal/outbound", "internal/certs", "internal/admin", "internal/address", "internal/proxyproto"},
 
 	// For tests alone, as no row above names them.
 	"internal/wiretest":          {},

@@ -80,7 +80,7 @@ func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logge
 	registry := new(metrics.Registry)
 	servers := frontEnds(cfg, store, agent, keeper, registry, log)
 	// All ports are bound before any is served: a start succeeds whole or not at all.
-	bound, err := cfg.Bind()
+	bound, err := cfg.Bind(log)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -9,6 +10,9 @@ import (
 type Config struct {
 	Listen    []string `toml:"listen"`     // host:port; plain, with STARTTLS
 	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
+	// ProxyProtocolFrom are proxies: their connections begin with a PROXY header
+	// that names the client.
+	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from"`
 
 	MaxMessageBytes int64 `toml:"max_message_bytes"` // APPEND's limit
 

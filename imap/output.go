@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"time"
 )
 
@@ -149,8 +148,8 @@ func (s *session) finish(linger bool) {
 	if c, ok := s.conn.(*tls.Conn); ok {
 		c.CloseWrite()
 	}
-	if c, ok := conn.(*net.TCPConn); ok && linger && c.CloseWrite() == nil {
-		c.SetReadDeadline(time.Now().Add(lingerTimeout))
-		io.CopyN(io.Discard, c, lingerOctets)
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && linger && half.CloseWrite() == nil {
+		conn.SetReadDeadline(time.Now().Add(lingerTimeout))
+		io.CopyN(io.Discard, conn, lingerOctets)
 	}
 }

@@ -97,7 +97,8 @@ func (s *Server) serve(ln net.Listener, implicitTLS bool) error {
 			}
 		}
 		wait = 0
-		s.start(conn, implicitTLS, loopback && s.o.PlaintextOnLoopback)
+		// A proxy on this machine must not make its clients local.
+		s.start(conn, implicitTLS, loopback && isLoopback(conn.RemoteAddr()) && s.o.PlaintextOnLoopback)
 	}
 }
 

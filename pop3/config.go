@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -9,6 +10,9 @@ import (
 type Config struct {
 	Listen    []string `toml:"listen"`     // host:port; plain, with STLS
 	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
+	// ProxyProtocolFrom are proxies: their connections begin with a PROXY header
+	// that names the client.
+	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from"`
 
 	MaxConnections           int `toml:"max_connections"`             // all in all
 	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // trusted networks are free

@@ -103,7 +103,8 @@ func (s *Server) serve(ln net.Listener, implicitTLS bool) error {
 			}
 		}
 		wait = 0
-		s.start(conn, implicitTLS, plaintextOK)
+		// A proxy on this machine must not make its clients local.
+		s.start(conn, implicitTLS, plaintextOK && isLoopback(conn.RemoteAddr()))
 	}
 }
 

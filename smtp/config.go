@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 )
@@ -10,6 +11,9 @@ import (
 type Config struct {
 	Listen    []string `toml:"listen"`     // host:port; plain, with STARTTLS
 	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
+	// ProxyProtocolFrom are proxies: their connections begin with a PROXY header
+	// that names the client.
+	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from"`
 	// SocketMode are the permissions of LMTP's unix sockets: who may write to one
 	// may deliver.
 	SocketMode FileMode `toml:"socket_mode"`

@@ -120,7 +120,8 @@ func (s *Server) serve(ln net.Listener, service string, implicitTLS bool) error 
 		nc, err := ln.Accept()
 		if err == nil {
 			pause = 0
-			s.start(nc, service, implicitTLS, plaintext)
+			// A proxy on this machine must not make its clients local.
+			s.start(nc, service, implicitTLS, plaintext && isLoopback(nc.RemoteAddr()))
 			continue
 		}
 		s.mu.Lock()

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -115,7 +116,7 @@ func TestAbsentFileSaysWhereToStart(t *testing.T) {
 func TestBindBindsAllOrNone(t *testing.T) {
 	c := Default()
 	c.IMAP.Listen = []string{"127.0.0.1:0"}
-	first, err := c.Bind()
+	first, err := c.Bind(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func TestBindBindsAllOrNone(t *testing.T) {
 	taken := first[0].Addr().String()
 	c.SMTP.Listen = []string{"127.0.0.1:0"}
 	c.POP3.Listen = []string{taken}
-	if _, err = c.Bind(); err == nil || !strings.Contains(err.Error(), "[pop3] "+taken) {
+	if _, err = c.Bind(slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "[pop3] "+taken) {
 		t.Errorf("bound twice: %v", err)
 	}
 }

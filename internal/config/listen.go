@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
+	"net/netip"
 	"syscall"
 
 	"posthorn/internal/address"
+	"posthorn/internal/proxyproto"
 )
 
 // Bound is a listener that is bound to its port.
@@ -17,11 +20,11 @@ type Bound struct {
 }
 
 // Bind binds every address of the file, or none. Its error is one line for the
-// operator.
-func (c *Config) Bind() ([]Bound, error) {
+// operator. What proxies get wrong later goes to log.
+func (c *Config) Bind(log *slog.Logger) ([]Bound, error) {
 	var all []Bound
 	for _, l := range c.Endpoints() {
-		ln, err := c.listen(l)
+		ln, err := c.listen(l, log)
 		if err != nil {
 			for _, b := range all {
 				b.Close()
@@ -33,11 +36,32 @@ func (c *Config) Bind() ([]Bound, error) {
 	return all, nil
 }
 
-func (c *Config) listen(l Endpoint) (net.Listener, error) {
+func (c *Config) listen(l Endpoint, log *slog.Logger) (net.Listener, error) {
 	if path, ok := socketPath(l.Address); ok {
 		return listenSocket(path, fs.FileMode(c.LMTP.SocketMode))
 	}
-	return net.Listen("tcp", l.Address)
+	ln, err := net.Listen("tcp", l.Address)
+	if proxies := c.proxies(l.Section); err == nil && len(proxies) > 0 {
+		ln = proxyproto.Listen(ln, proxies, log.With("service", l.Service))
+	}
+	return ln, err
+}
+
+// proxies are the networks that name the clients of a section's listeners.
+func (c *Config) proxies(section string) []netip.Prefix {
+	switch section {
+	case "smtp":
+		return c.SMTP.ProxyProtocolFrom
+	case "submission":
+		return c.Submission.ProxyProtocolFrom
+	case "lmtp":
+		return c.LMTP.ProxyProtocolFrom
+	case "imap":
+		return c.IMAP.ProxyProtocolFrom
+	case "pop3":
+		return c.POP3.ProxyProtocolFrom
+	}
+	return nil
 }
 
 func bindError(l Endpoint, err error) error {

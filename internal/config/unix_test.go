@@ -2,6 +2,7 @@ package config
 
 import (
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 func bindSocket(path string) (net.Listener, error) {
 	c := Default()
 	c.LMTP.Listen = []string{"unix:" + path}
-	bound, err := c.Bind()
+	bound, err := c.Bind(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
