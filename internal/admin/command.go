@@ -45,15 +45,20 @@ type env struct {
 
 // options are the flags that single commands take.
 type options struct {
-	account string
-	check   bool
-	full    bool
-	leave   bool // rollback's -leave-new-mail
-	list    bool
-	mailbox string
-	now     bool
-	since   time.Duration
-	uid     uint
+	account   string
+	check     bool
+	full      bool
+	from      string // import imap's source
+	insecure  bool
+	leave     bool // rollback's -leave-new-mail
+	list      bool
+	mailbox   string   // the last --mailbox
+	mailboxes []string // all of them
+	mbox      bool
+	now       bool
+	since     time.Duration
+	uid       uint
+	uidl      string
 }
 
 // command is one sub-command; its words are the key it is found by.
@@ -66,6 +71,7 @@ type command struct {
 
 	json     bool     // takes --json
 	password bool     // takes a password: prompted for, or --password-stdin
+	prompt   string   // what a terminal is asked; "": for a new password, twice
 	flags    []string // those of options that it takes
 
 	// offline tells that the command, with these flags, works on a data folder
@@ -104,6 +110,15 @@ func commands() []command {
 			run: queueChange(storage.QueueReturn, "returned to the sender")},
 		{words: "queue hold", args: "QUEUE-ID|DOMAIN|SENDER|all...", help: "keep waiting mail from being tried", min: 1, max: -1,
 			run: queueChange(storage.QueueHold, "held")},
+		{words: "export", args: "ACCOUNT DEST [--mailbox NAME] [--mbox]", help: "write an account's mail into a Maildir tree, or mbox files; again to add what is new",
+			min: 2, max: 2, flags: []string{"mailbox", "mbox"}, run: export},
+		{words: "import imap", args: "ACCOUNT --from imaps://USER@HOST [--mailbox NAME]... [--insecure] [--uidl FORMAT]",
+			help: "bring mail in from another IMAP server; again to go on", min: 1, max: 1, password: true, prompt: "Password there: ",
+			flags: []string{"from", "mailbox", "insecure", "uidl"}, run: importIMAP},
+		{words: "import maildir", args: "ACCOUNT SRC [--mailbox NAME] [--uidl FORMAT]", help: "bring mail in from a Maildir with its folders", min: 2, max: 2,
+			flags: []string{"mailbox", "uidl"}, run: importMaildir},
+		{words: "import mbox", args: "ACCOUNT SRC [--mailbox NAME] [--uidl FORMAT]", help: "bring mail in from an mbox file, or a folder of them", min: 2, max: 2,
+			flags: []string{"mailbox", "uidl"}, run: importMbox},
 		{words: "queue list", args: "[QUEUE-ID|DOMAIN|SENDER...]", help: "list the mail that waits for other servers", max: -1, json: true, run: queueList},
 		{words: "queue release", args: "QUEUE-ID|DOMAIN|SENDER|all...", help: "let held mail go, at once", min: 1, max: -1,
 			run: queueChange(storage.QueueRelease, "released")},
@@ -146,7 +161,14 @@ func parse(args []string) (*command, *env, error) {
 	flags.BoolVar(&e.flags.full, "full", false, "")
 	flags.BoolVar(&e.flags.leave, "leave-new-mail", false, "")
 	flags.BoolVar(&e.flags.list, "list", false, "")
-	flags.StringVar(&e.flags.mailbox, "mailbox", "", "")
+	flags.Func("mailbox", "", func(name string) error {
+		e.flags.mailbox, e.flags.mailboxes = name, append(e.flags.mailboxes, name)
+		return nil
+	})
+	flags.StringVar(&e.flags.from, "from", "", "")
+	flags.BoolVar(&e.flags.insecure, "insecure", false, "")
+	flags.BoolVar(&e.flags.mbox, "mbox", false, "")
+	flags.StringVar(&e.flags.uidl, "uidl", "", "")
 	flags.BoolVar(&e.flags.now, "now", false, "")
 	flags.Func("since", "", func(text string) (err error) {
 		e.flags.since, err = parseAge(text)

@@ -126,6 +126,15 @@ func (c *Control) answer(ctx context.Context, conn net.Conn) {
 		send(frame{Err: fmt.Sprintf("posthorn: %s: a server runs on the data folder: stop it first\n", cmd.words)})
 	default:
 		c.log.Info("command", "command", cmd.words, "args", e.args)
+		// Who asked is gone, by Ctrl-C say: a long command ends too. Nothing more
+		// than the request comes from a client that is there.
+		var hangup context.CancelFunc
+		ctx, hangup = context.WithCancel(ctx)
+		conn.SetReadDeadline(time.Time{})
+		go func() {
+			defer hangup()
+			io.Copy(io.Discard, conn)
+		}()
 		e.site, e.workDir = c.site, q.Dir
 		e.store, e.in = c.store, bytes.NewReader([]byte(q.Input))
 		e.out = writerFunc(func(p []byte) error { return send(frame{Out: string(p)}) })

@@ -29,7 +29,7 @@ func Run(ctx context.Context, dataDir string, site Site, args []string, in *os.F
 	}
 	var input []byte
 	if cmd.password {
-		if input, err = askPassword(e, in, errOut); err != nil {
+		if input, err = askPassword(cmd, e, in, errOut); err != nil {
 			fmt.Fprintf(errOut, "posthorn: %s: %v\n", cmd.words, err)
 			return ExitFailed
 		}
@@ -75,13 +75,22 @@ func Run(ctx context.Context, dataDir string, site Site, args []string, in *os.F
 
 // askPassword reads the password where the person is: twice without echo on a
 // terminal, one line of standard input with --password-stdin or a pipe.
-func askPassword(e *env, in *os.File, prompt io.Writer) ([]byte, error) {
+func askPassword(cmd *command, e *env, in *os.File, prompt io.Writer) ([]byte, error) {
 	if e.passwordStdin || !term.IsTerminal(int(in.Fd())) {
 		if !e.passwordStdin {
 			return nil, errors.New("there is no terminal to ask for the password: give it on standard input with --password-stdin")
 		}
 		password, err := (&env{in: in}).readPassword()
 		return []byte(password + "\n"), err
+	}
+	if cmd.prompt != "" {
+		fmt.Fprint(prompt, cmd.prompt)
+		password, err := term.ReadPassword(int(in.Fd()))
+		fmt.Fprintln(prompt)
+		if err != nil {
+			return nil, fmt.Errorf("reading the password: %w", err)
+		}
+		return append(password, '\n'), nil
 	}
 	fmt.Fprint(prompt, "New password: ")
 	first, err := term.ReadPassword(int(in.Fd()))
