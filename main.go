@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string, in *os.File, out, errOut io.Writer)
 // serve runs the server until ctx ends, then drains it.
 func serve(ctx context.Context, cfg *config.Config, file string, log *slog.Logger) error {
 	store, err := storage.Open(cfg.DataDir, storage.Options{Logger: log, Retention: cfg.Storage.Retention, TraceRetention: cfg.Storage.TraceRetention,
-		CompressAfter: cfg.Storage.CompressionAge()})
+		CompressAfter: cfg.Storage.CompressionAge(), Idle: debug.FreeOSMemory})
 	if err != nil {
 		return err
 	}

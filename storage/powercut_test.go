@@ -51,7 +51,7 @@ func TestCrashPowerCutLosesNothingAcknowledged(t *testing.T) {
 // The same with WAL's usual synchronous=NORMAL, which syncs no commit: were
 // that not found out, the test above would show nothing.
 func TestCrashPowerCutFindsCommitsWithoutSync(t *testing.T) {
-	sum := powerCuts(t, 1, 24, 20, "synchronous = NORMAL")
+	sum := powerCuts(t, 1, 36, 20, "synchronous = NORMAL")
 	lost := 0
 	for _, f := range sum.failures {
 		if strings.Contains(f, "is lost") {

@@ -104,11 +104,30 @@ func TestCrashWorkload(t *testing.T) {
 				}
 			})
 		}
+		stop := w.sweepMeanwhile()
 		wg.Wait()
+		stop()
 		if err := w.s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// sweepMeanwhile frees and compresses while there is other work, for which the
+// sweeper by itself would wait longer.
+func (w *simWork) sweepMeanwhile() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			if _, err := w.s.sweeper.step(context.Background()); err != nil {
+				w.t.Error(err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	return func() { cancel(); <-ended }
 }
 
 // simWork is the workload in its process.

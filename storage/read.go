@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -14,6 +15,7 @@ type reader struct{ *conn }
 // with op. ctx bounds waiting for a connection. fn must not block nor read
 // again through the store: it holds one of few connections.
 func (s *Store) read(ctx context.Context, op string, fn func(*reader) error) error {
+	s.uses.Add(1)
 	c, err := s.readers.take(ctx)
 	if err != nil {
 		return wrap(op, err)
@@ -131,6 +133,19 @@ func (p *pool) close() error {
 	}
 	p.idle = nil
 	return first
+}
+
+// trim closes the connections that are not in use.
+func (p *pool) trim() error {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	var all error
+	for _, c := range idle {
+		all = errors.Join(all, c.close())
+	}
+	return all
 }
 
 // pause waits for the reads under way and lets no new one begin until resume.

@@ -38,6 +38,9 @@ type Options struct {
 	// CompressAfter is the age at which stored bodies are compressed, when
 	// nothing else is to do; 0: 5 minutes; below 0: never.
 	CompressAfter time.Duration
+	// Idle runs when hardly anything was read or written for a minute, and not
+	// again before there was: the moment to give memory back. Nil: nothing.
+	Idle func()
 	// Fault, for tests, runs before named steps ("begin", "commit", "chunk",
 	// "read") and fails them with the error it returns.
 	Fault func(step string) error
@@ -60,6 +63,7 @@ type Store struct {
 	stages  stages
 	leases  leases
 	buffers buffers
+	uses    atomic.Int64 // reads and writes since the sweeper's last look
 	backups backups
 	epoch   atomic.Uint64 // SecretsEpoch
 

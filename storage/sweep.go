@@ -13,6 +13,7 @@ const (
 	sweepIdle  = 20 * time.Millisecond
 	sweepWait  = time.Second // how long a busy writer is waited for
 	sweepRetry = time.Minute // after an error
+	idleUses   = 30          // between two looks: somebody's timers, nobody's mail
 
 	// Free pages are kept for the next messages: so many, or a twentieth of the file.
 	keepFreePages = 4096
@@ -26,6 +27,7 @@ type sweeper struct {
 	s      *Store
 	mu     sync.Mutex // held by a step
 	pack   *compressor
+	rested bool // memory was given back since the store was last used
 	kick   chan struct{}
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -63,6 +65,7 @@ func (w *sweeper) loop(ctx context.Context) {
 		case <-w.kick:
 		case <-next.C:
 		}
+		w.rest(ctx)
 		pause := sweepEvery
 		for more := true; more; {
 			if !w.awaitIdle(ctx) {
@@ -78,6 +81,32 @@ func (w *sweeper) loop(ctx context.Context) {
 			}
 		}
 		next.Reset(pause)
+		w.s.uses.Store(0) // what follows is others'
+	}
+}
+
+// rest gives memory back when hardly anybody has used the store since the last
+// look.
+func (w *sweeper) rest(ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.s.uses.Load() > idleUses {
+		w.rested = false
+		return
+	}
+	if w.rested {
+		return
+	}
+	w.rested = true
+	err := w.s.readers.trim()
+	if err == nil {
+		err = w.s.writer.between(ctx, func(c *conn) error { return c.script("PRAGMA shrink_memory") })
+	}
+	if err != nil && ctx.Err() == nil {
+		w.s.log.Warn("storage: memory was not given back", "err", err)
+	}
+	if w.s.options.Idle != nil {
+		w.s.options.Idle()
 	}
 }
 

@@ -193,3 +193,26 @@ func TestStageReaderReadsWhatWasWritten(t *testing.T) {
 		g.Discard()
 	}
 }
+
+func TestIdleStoreGivesMemoryBackOnce(t *testing.T) {
+	idle := 0
+	o := quiet()
+	o.Idle = func() { idle++ }
+	s := openTest(t, t.TempDir(), o)
+	alice := testAccount(t, s, "alice@example.org")
+	deliver(t, s, testBody(1, 5000), alice.ID)
+	look := func(uses int64, want int) {
+		t.Helper()
+		s.uses.Store(uses)
+		s.sweeper.rest(context.Background())
+		if idle != want {
+			t.Errorf("after %d uses: told to be idle %d times, want %d", uses, idle, want)
+		}
+	}
+	look(1000, 0)
+	look(3, 1)
+	look(3, 1)
+	whole(t, s, alice.ID, inbox(t, s, alice.ID), 1) // with new connections
+	look(1000, 1)
+	look(0, 2)
+}

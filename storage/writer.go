@@ -136,6 +136,7 @@ func newWriter(s *Store, c *conn) *writer {
 // waiting in line: from when fn starts, the outcome is reported. fn may run
 // queries and touch memory that its caller waits for; it must not block.
 func (s *Store) write(ctx context.Context, op string, fn func(*tx) error) error {
+	s.uses.Add(1)
 	w := s.writer
 	j := &job{fn: fn, done: make(chan error, 1)}
 	select {
