@@ -65,9 +65,12 @@ func (c *Config) next(now, queued time.Time, attempts int, warned bool) time.Tim
 	if end := queued.Add(c.Expire); at.After(end) {
 		at = end
 	}
-	// The store keeps whole seconds; never the one that is now.
-	return at.Truncate(time.Second).Add(time.Second)
+	return wholeSecond(at)
 }
+
+// wholeSecond is the next second: the store keeps no fractions, and a hop must
+// not be due before its time.
+func wholeSecond(at time.Time) time.Time { return at.Truncate(time.Second).Add(time.Second) }
 
 // The back-off of a destination that took no part begins below the first retry,
 // so that the message that found out is not kept from its own next attempt.

@@ -98,7 +98,8 @@ func (q *Queue) notice(ctx context.Context, lease *storage.Lease, action string,
 	if err != nil {
 		return nil, err
 	}
-	tx, err := q.o.Agent.AdmitSender(ctx, delivery.Client{Role: delivery.Notice}, delivery.Sender{EightBit: true, SMTPUTF8: sender.NeedsUTF8()})
+	tx, err := q.o.Agent.AdmitSender(ctx, delivery.Client{Role: delivery.Notice}, delivery.Sender{EightBit: true, SMTPUTF8: sender.NeedsUTF8(),
+		RequireTLS: lease.RequireTLS}) // RFC 8689 5
 	if err == nil {
 		err = tx.Admit(ctx, delivery.Recipient{Path: sender, Notify: "NEVER"})
 	}
@@ -127,7 +128,7 @@ func (q *Queue) openOriginal(ctx context.Context, lease *storage.Lease, r *repor
 	}
 	limit := int64(maxReturned)
 	switch {
-	case r.action != actionFailed || lease.Ret == "HDRS":
+	case r.action != actionFailed || lease.Ret == "HDRS" || lease.RequireTLS: // RFC 8689 5
 		limit = 0
 	case lease.Ret == "FULL":
 		limit = maxReturnedFull

@@ -81,6 +81,7 @@ type Queue struct {
 	doubtful int            // of them, at destinations that failed last
 	full     bool           // something due could not be noted
 	draining bool
+	asleep   time.Time // Run looks again by then; zero: it is looking
 }
 
 type counters struct {
@@ -131,11 +132,13 @@ func (q *Queue) Run(ctx context.Context) {
 	defer watch.Close()
 	for ctx.Err() == nil && !q.isDraining() {
 		begun := time.Now()
+		q.setAsleep(time.Time{})
 		wait := q.look(ctx)
 		// Looking must not take more than half of the time.
 		if took := time.Since(begun); took > 5*time.Millisecond {
 			sleep(ctx, min(took, time.Second))
 		}
+		q.setAsleep(time.Now().Add(wait))
 		timer := time.NewTimer(wait)
 		select {
 		case <-watch.C:
@@ -181,6 +184,24 @@ func (q *Queue) nudge() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
+	}
+}
+
+func (q *Queue) setAsleep(until time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.asleep = until
+}
+
+// dueAt has Run look in time for hops that were put off.
+func (q *Queue) dueAt(settled []storage.Settled) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range settled {
+		if !settled[i].Done && (q.asleep.IsZero() || settled[i].Next.Before(q.asleep)) {
+			q.nudge()
+			return
+		}
 	}
 }
 

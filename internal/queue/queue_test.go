@@ -78,6 +78,19 @@ func TestGreylistedMailArrivesAtTheSecondAttempt(t *testing.T) {
 	})
 }
 
+// However long the queue meant to sleep, a shorter wait counts.
+func TestAnAttemptIsNotLate(t *testing.T) {
+	inOffice(t, func(o *office) {
+		time.Sleep(time.Hour + time.Second)
+		o.setRespond(always(later()))
+		o.submit(envelope{}, "a@there.example")
+		time.Sleep(10 * time.Second)
+		if n := len(o.tried()); n < 4 {
+			t.Errorf("%d attempts in 10 s, a second or two apart", n)
+		}
+	}, func(o *Options) { o.Config.Retry = []time.Duration{time.Second} })
+}
+
 func TestADeadDomainDelaysNobody(t *testing.T) {
 	inOffice(t, func(o *office) {
 		o.mu.Lock()
@@ -186,7 +199,7 @@ func TestManyDomainsTakeTurns(t *testing.T) {
 			for i := range 500 {
 				to = append(to, fmt.Sprintf("a@d%d-%d.example", m, i))
 			}
-			o.submit(envelope{}, to...)
+			o.submit(envelope{from: "far@away.example"}, to...)
 		}
 		time.Sleep(time.Minute)
 		if n := len(o.hops()); n != 0 || len(o.tried()) != messages*500 || o.queue.pending != 0 || len(o.queue.dests) != 0 {

@@ -110,6 +110,7 @@ func (q *Queue) settle(lease *storage.Lease, attempts []storage.Attempt, notBefo
 			notices[i].Stage.Discard()
 		}
 		if err == nil {
+			q.dueAt(settled)
 			return
 		}
 		q.log.Error("the outcome of a delivery cannot be put on record; trying again", "queue_id", lease.QueueID, "err", err)
@@ -150,7 +151,7 @@ func (q *Queue) judge(lease *storage.Lease, attempts []storage.Attempt, notBefor
 			}
 			s.Next = q.config.next(now, lease.Queued, hop.Attempts+1, hop.Warned || warn)
 			if s.Next.Before(notBefore) {
-				s.Next = notBefore
+				s.Next = wholeSecond(notBefore)
 			}
 		}
 		if v.action != "" && wanted(hop.Notify, v.action) {
