@@ -21,6 +21,6 @@
 //
 // RFC 5321 (SMTP), 1870 (SIZE), 2033 (LMTP), 2034 and 3463 (status codes), 2920
 // (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152
-// (8BITMIME), 6409 (submission), 6531 (SMTPUTF8), 8314 (implicit TLS), 9422
-// (LIMITS).
+// (8BITMIME), 6409 (submission), 6531 (SMTPUTF8), 8314 (implicit TLS), 8689
+// (REQUIRETLS), 9422 (LIMITS).
 package smtp

@@ -37,6 +37,9 @@ func (c *conn) extensions() []string {
 	if c.server.o.TLS != nil && c.session.client.TLS == nil {
 		list = append(list, "STARTTLS")
 	}
+	if c.offersRequireTLS() {
+		list = append(list, "REQUIRETLS")
+	}
 	if c.session.client.Account == 0 {
 		if mechanisms := c.session.AuthMechanisms(); len(mechanisms) > 0 {
 			list = append(list, "AUTH "+strings.Join(mechanisms, " "))

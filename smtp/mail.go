@@ -1,5 +1,7 @@
 package smtp
 
+import "posthorn/internal/delivery"
+
 // mail is MAIL, RFC 5321 4.1.1.2.
 func (c *conn) mail(argument string) {
 	switch {
@@ -27,9 +29,26 @@ func (c *conn) mail(argument string) {
 		c.wrong(newReply(553, 5, 6, 7, "This address needs SMTPUTF8"))
 		return
 	}
+	if options.RequireTLS && !c.offersRequireTLS() {
+		c.wrong(c.refuseRequireTLS())
+		return
+	}
 	if err := c.session.Mail(e.path, options); err != nil {
 		c.wrong(c.fail("MAIL", err, "from", e.path))
 		return
 	}
 	c.say(250, 2, 1, 0, "Ok")
+}
+
+// offersRequireTLS: RFC 8689 2, only within TLS. LMTP's last step to the mailbox
+// has no hop to secure.
+func (c *conn) offersRequireTLS() bool {
+	return c.session.client.TLS != nil && c.server.o.Role != delivery.LMTP
+}
+
+func (c *conn) refuseRequireTLS() *reply {
+	if c.server.o.Role == delivery.LMTP {
+		return newReply(555, 5, 5, 4, "Unknown parameter REQUIRETLS")
+	}
+	return newReply(530, 5, 7, 10, "REQUIRETLS needs TLS; use STARTTLS first")
 }

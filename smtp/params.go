@@ -128,6 +128,11 @@ func mailOptions(parameters []parameter, limit int64) (*gosmtp.MailOptions, erro
 				return nil, replyArguments("SMTPUTF8 takes no value")
 			}
 			o.UTF8 = true
+		case "REQUIRETLS": // RFC 8689 2
+			if p.value != "" {
+				return nil, replyArguments("REQUIRETLS takes no value")
+			}
+			o.RequireTLS = true
 		case "RET": // RFC 3461 4.3
 			o.Return = gosmtp.DSNReturn(value)
 			if o.Return != gosmtp.DSNReturnFull && o.Return != gosmtp.DSNReturnHeaders {

@@ -16,6 +16,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"posthorn/internal/delivery"
+	"posthorn/storage"
 )
 
 func TestGoSMTPClientSubmits(t *testing.T) {
@@ -59,6 +60,38 @@ func TestGoSMTPClientSubmits(t *testing.T) {
 	}
 	if q := w.queue(); len(q) != 1 || q[0] != "<alice@example.org> -> <x@elsewhere.example>" {
 		t.Errorf("queue: %q", q)
+	}
+}
+
+func TestREQUIRETLSStaysWithTheHop(t *testing.T) {
+	w := newWorld(t)
+	addr, _ := w.serve(delivery.Submission, false)
+	for _, require := range []bool{true, false} {
+		c, err := gosmtp.DialStartTLS(addr, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Auth(gosasl.NewPlainClient("", "alice@example.org", "alice-secret")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Mail("alice@example.org", &gosmtp.MailOptions{RequireTLS: require}); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Rcpt("x@elsewhere.example", nil); err != nil {
+			t.Fatal(err)
+		}
+		data, err := c.Data()
+		if err == nil {
+			err = data.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Quit()
+		lease, err := w.store.Lease(t.Context(), storage.LeaseRequest{Domain: "elsewhere.example", Now: time.Now(), Max: 1})
+		if err != nil || lease.RequireTLS != require {
+			t.Errorf("%v: %+v, %v", require, lease, err)
+		}
 	}
 }
 

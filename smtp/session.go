@@ -78,7 +78,7 @@ func (s *session) Logout() error {
 // Mail begins a transaction.
 func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	sender := delivery.Sender{
-		Size: o.Size, EightBit: o.Body == gosmtp.Body8BitMIME, SMTPUTF8: o.UTF8,
+		Size: o.Size, EightBit: o.Body == gosmtp.Body8BitMIME, SMTPUTF8: o.UTF8, RequireTLS: o.RequireTLS,
 		Ret: string(o.Return), EnvID: o.EnvelopeID,
 	}
 	if from != "" {

@@ -58,7 +58,7 @@ func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.A
 		QueueID: newQueueID(now), Stage: stage,
 		Submitter: t.owner.ID, Received: now,
 		Hops: t.hops, Ret: t.sender.Ret, EnvID: t.sender.EnvID,
-		EightBit: t.sender.EightBit, SMTPUTF8: t.sender.SMTPUTF8,
+		EightBit: t.sender.EightBit, SMTPUTF8: t.sender.SMTPUTF8, RequireTLS: t.sender.RequireTLS,
 	}
 	verdict, err := a.judge(ctx, &Incoming{
 		QueueID: m.QueueID, Client: t.client, Sender: t.sender, Recipients: t.recipients,

@@ -43,8 +43,11 @@ type Sender struct {
 	Size     int64           // octets as SIZE declared them; 0 when it did not
 	EightBit bool            // BODY=8BITMIME
 	SMTPUTF8 bool
-	Ret      string // DSN RET: "", FULL or HDRS
-	EnvID    string // DSN ENVID, still encoded
+	// RequireTLS binds every hop to TLS, RFC 8689. The mailboxes here are behind
+	// no further hop.
+	RequireTLS bool
+	Ret        string // DSN RET: "", FULL or HDRS
+	EnvID      string // DSN ENVID, still encoded
 }
 
 // Recipient is a RCPT command. A Path without a domain is the bare Postmaster

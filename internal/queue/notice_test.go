@@ -178,6 +178,33 @@ func TestNobodyIsToldAboutNotices(t *testing.T) {
 	})
 }
 
+// RFC 8689 5: what must not travel in clear does not come back in clear, and its
+// text not at all.
+func TestNoticesAboutREQUIRETLSAreUnderItToo(t *testing.T) {
+	inOffice(t, func(o *office) {
+		var notice *storage.Lease
+		var text []byte
+		o.during = func(m *storage.Lease, open func(bool) (io.Reader, int64, error)) {
+			if m.ReversePath != "" {
+				return
+			}
+			r, _, err := open(false)
+			if err == nil {
+				text, err = io.ReadAll(r)
+			}
+			if notice = m; err != nil {
+				t.Error(err)
+			}
+		}
+		o.setRespond(always(unknown()))
+		o.submit(envelope{from: "far@away.example", sender: delivery.Sender{RequireTLS: true, Ret: "FULL"}}, "a@there.example")
+		time.Sleep(time.Minute)
+		if notice == nil || !notice.RequireTLS || !strings.Contains(string(text), "text/rfc822-headers") || strings.Contains(string(text), "Hello") {
+			t.Errorf("%+v\n%s", notice, text)
+		}
+	})
+}
+
 // A sender elsewhere is told by mail that is queued itself; if that fails, it ends.
 func TestSendersElsewhereAreToldOnce(t *testing.T) {
 	inOffice(t, func(o *office) {
