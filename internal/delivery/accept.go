@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"posthorn/internal/address"
@@ -77,6 +78,10 @@ func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.A
 	}
 	if m.Copies, err = t.storeCopies(ctx, verdict.junk); err != nil {
 		return nil, "", err
+	}
+	// Who forged the sender of junk is not helped to send it to its victim.
+	if verdict.junk == "" && !t.sender.Path.IsZero() {
+		m.Hops = slices.Concat(t.hops, t.confirm)
 	}
 	// Of several transactions at once only as many pass as the limit allows. A
 	// message that the store then fails to keep counts too: it was sent.
@@ -211,6 +216,6 @@ func (t *Transaction) report(m *storage.Acceptance, junk string) {
 		slog.String("queue_id", m.QueueID), slog.String("from", t.sender.Path.String()),
 		slog.Any("client", t.client.Addr), slog.String("login", t.client.Login),
 		slog.String("with", t.with()), slog.Int64("size", m.Stage.Size()+int64(len(m.Prefix))),
-		slog.Int("copies", len(m.Copies)), slog.Int("hops", len(m.Hops)), slog.String("junk", junk),
+		slog.Int("copies", len(m.Copies)), slog.Int("hops", len(t.hops)), slog.String("junk", junk),
 		slog.String("checks", strings.Join(t.notes, ", ")))
 }

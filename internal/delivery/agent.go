@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -106,6 +107,7 @@ type Transaction struct {
 	copies     []localCopy
 	hops       []storage.Hop
 	taken      map[string]bool // mailboxes and remote addresses that copies and hops cover
+	confirm    []storage.Hop   // recipients here whose sender wants to hear of success
 	forwarder  string          // the domain of an alias that sends others' mail on; "" for none
 
 	clientName string   // that the checks confirmed
@@ -118,6 +120,11 @@ type localCopy struct {
 	address     string // the account's
 	deliveredTo address.Address
 }
+
+// Delivered is the domain of hops that lead nowhere: the mailboxes here have the
+// message, and its sender asked to be told (RFC 3461 4.1, NOTIFY=SUCCESS). As hops
+// they are kept together with the message, and the queue tells the sender.
+const Delivered = ":delivered"
 
 // Recipients is how many were admitted.
 func (t *Transaction) Recipients() int { return len(t.recipients) }
@@ -194,6 +201,10 @@ func (t *Transaction) admit(ctx context.Context, r Recipient) error {
 	}
 	t.recipients = append(t.recipients, r.Path)
 	t.merge(&e)
+	if key := Delivered + path.Key(); len(e.copies) > 0 && strings.Contains(r.Notify, "SUCCESS") && !t.taken[key] {
+		t.taken[key] = true
+		t.confirm = append(t.confirm, storage.Hop{Recipient: path.ASCII(), Domain: Delivered, Notify: "SUCCESS", ORcpt: r.ORcpt})
+	}
 	return nil
 }
 

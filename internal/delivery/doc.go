@@ -17,7 +17,7 @@
 //   - A message is streamed: its header is in memory, its body never.
 //   - One mailbox gets one copy, by however many names it was addressed.
 //
-// RFC 5321 (trace fields, postmaster, source routes), RFC 3463 (status codes),
+// RFC 3461 (success), RFC 5321 (trace fields, postmaster, source routes), RFC 3463 (status codes),
 // RFC 3848 and RFC 6531 4.3 (the with-clause), RFC 5233 (detail), RFC 6409
 // (submission), RFC 8601 5 (forged Authentication-Results), RFC 9228
 // (Delivered-To).

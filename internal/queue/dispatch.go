@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"posthorn/internal/delivery"
 	"posthorn/storage"
 )
 
@@ -25,7 +26,7 @@ type destination struct {
 
 // note records that a domain has mail due; false when there is no room to.
 func (q *Queue) note(domain string, atOnce bool) bool {
-	key := q.carrier.Destination(domain)
+	key := q.destinationOf(domain)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d := q.dests[key]
@@ -50,6 +51,15 @@ func (q *Queue) note(domain string, atOnce bool) bool {
 	q.pending++
 	q.enlist(d)
 	return true
+}
+
+// destinationOf names where a domain's hops go; what the mailboxes here have goes
+// nowhere.
+func (q *Queue) destinationOf(domain string) string {
+	if domain == delivery.Delivered {
+		return domain
+	}
+	return q.carrier.Destination(domain)
 }
 
 // enlist puts the destination in line for a worker, if it can use another one.
@@ -97,7 +107,7 @@ func (q *Queue) serve(d *destination, doubtful bool) {
 		}
 		request := storage.LeaseRequest{Domain: domain, Now: time.Now(), Max: maxHops}
 		if d.key != domain {
-			request.Same = func(other string) bool { return q.carrier.Destination(other) == d.key }
+			request.Same = func(other string) bool { return q.destinationOf(other) == d.key }
 		}
 		lease, err := q.store.Lease(q.life, request)
 		switch {

@@ -18,9 +18,10 @@ import (
 
 // The actions of RFC 3464 2.3.3 that this queue reports.
 const (
-	actionFailed  = "failed"
-	actionDelayed = "delayed"
-	actionRelayed = "relayed"
+	actionFailed    = "failed"
+	actionDelayed   = "delayed"
+	actionRelayed   = "relayed"
+	actionDelivered = "delivered"
 )
 
 // How much of a message its notification brings back.
@@ -54,7 +55,7 @@ func (q *Queue) notices(ctx context.Context, lease *storage.Lease, verdicts []ve
 		return nil, nil
 	}
 	var all []storage.Acceptance
-	for _, action := range []string{actionFailed, actionDelayed, actionRelayed} {
+	for _, action := range []string{actionFailed, actionDelayed, actionRelayed, actionDelivered} {
 		var about []verdict
 		for _, v := range verdicts {
 			if v.action == action {

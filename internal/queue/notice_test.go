@@ -178,6 +178,40 @@ func TestNobodyIsToldAboutNotices(t *testing.T) {
 	})
 }
 
+// The sender hears of a mailbox here as of a server elsewhere, RFC 3461 4.1.
+func TestSuccessHereIsToldToWhoAsks(t *testing.T) {
+	for notify, want := range map[string]int{"SUCCESS": 1, "SUCCESS,FAILURE": 1, "FAILURE": 0, "NEVER": 0, "": 0} {
+		inOffice(t, func(o *office) {
+			o.during = func(m *storage.Lease, _ func(bool) (io.Reader, int64, error)) {
+				if m.ReversePath != "" {
+					t.Errorf("carried: %+v", m)
+				}
+			}
+			o.submit(envelope{from: "far@away.example", notify: notify}, "alice@example.org")
+			time.Sleep(time.Minute)
+			if n := len(o.tried()); n != want || len(o.hops()) != 0 {
+				t.Errorf("NOTIFY=%s: %d notices, and %v waits", notify, n, o.hops())
+			}
+		})
+	}
+	inOffice(t, func(o *office) {
+		o.submit(envelope{notify: "SUCCESS"}, "alice@example.org")
+		time.Sleep(time.Minute)
+		box := o.inbox()
+		if len(box) != 2 {
+			t.Fatalf("%d messages", len(box))
+		}
+		d := readDSN(t, box[1])
+		if got := d.fields[1]; got.Get("Action") != "delivered" || got.Get("Status") != "2.0.0" ||
+			got.Get("Final-Recipient") != "rfc822; alice@example.org" || got.Get("Remote-MTA") != "" || got.Get("Diagnostic-Code") != "" {
+			t.Errorf("%v", got)
+		}
+		if !strings.Contains(box[1], "Subject: Your message to alice@example.org was delivered") {
+			t.Error(box[1])
+		}
+	})
+}
+
 // RFC 8689 5: what must not travel in clear does not come back in clear, and its
 // text not at all.
 func TestNoticesAboutREQUIRETLSAreUnderItToo(t *testing.T) {

@@ -100,7 +100,7 @@ func New(store *storage.Store, o Options) *Queue {
 	q.counters = counters{
 		attempts: o.Metrics.Counters("posthorn_queue_attempts_total", "Attempts to hand a message over, by recipient.", "outcome",
 			[]string{storage.Relayed.String(), storage.Deferred.String(), storage.Failed.String()}),
-		notices: o.Metrics.Counters("posthorn_queue_notices_total", "Notifications to senders.", "action", []string{actionFailed, actionDelayed, actionRelayed}),
+		notices: o.Metrics.Counters("posthorn_queue_notices_total", "Notifications to senders.", "action", []string{actionFailed, actionDelayed, actionRelayed, actionDelivered}),
 	}
 	o.Metrics.GaugeFunc("posthorn_queue_hops", "Recipients in the queue.", func() float64 {
 		n, err := store.QueueSize(q.life)

@@ -83,6 +83,8 @@ func (r *report) appendHeader(out []byte, boundary string) []byte {
 		"Content-Transfer-Encoding: 8bit\r\n"...)
 }
 
+func (r *report) succeeded() bool { return r.action == actionRelayed || r.action == actionDelivered }
+
 func (r *report) subject() string {
 	whom := r.about[0].hop.Recipient
 	if n := len(r.about); n > 1 {
@@ -93,6 +95,8 @@ func (r *report) subject() string {
 		return "Your message to " + whom + " is delayed"
 	case actionRelayed:
 		return "Your message to " + whom + " was handed on"
+	case actionDelivered:
+		return "Your message to " + whom + " was delivered"
 	}
 	return "Your message could not be delivered to " + whom
 }
@@ -104,6 +108,8 @@ func (r *report) appendWords(out []byte) []byte {
 		line("Your message is still on its way. It could not be handed over yet; you need not do anything, and should not send it again.")
 	case actionRelayed:
 		line("Your message was handed to the server named below. That server does not report further, so this is the last you hear about it from here.")
+	case actionDelivered:
+		line("Your message is in the mailbox of the recipient below, as you asked to be told. Whether it was read is another matter.")
 	default:
 		line("Your message did not reach everyone. This server has given up on the recipients below; nobody else will tell you.")
 	}
@@ -122,7 +128,7 @@ func (r *report) appendWords(out []byte) []byte {
 // words say what happened to one recipient, whose fault it is and what to do.
 func (r *report) words(v *verdict) []string {
 	var all []string
-	if r.action != actionRelayed {
+	if !r.succeeded() {
 		e := explain(v.attempt.Status)
 		if v.expired {
 			all = append(all, "This server tried for "+span(r.now.Sub(r.lease.Queued))+", and it did not work a single time. The last time:")
@@ -134,7 +140,7 @@ func (r *report) words(v *verdict) []string {
 	}
 	if v.attempt.Code != 0 {
 		all = append(all, fmt.Sprintf("The words of the server %s: %s", serverOf(v.attempt), replyOf(v.attempt)))
-	} else if v.attempt.Text != "" {
+	} else if v.attempt.Text != "" && !r.succeeded() {
 		all = append(all, "In detail: "+v.attempt.Text)
 	}
 	if r.action == actionDelayed {
@@ -191,7 +197,7 @@ func (r *report) appendStatus(out []byte) []byte {
 		}
 		if a.Code != 0 {
 			field("Diagnostic-Code", "smtp; "+replyOf(a))
-		} else if a.Text != "" {
+		} else if a.Text != "" && !r.succeeded() {
 			field("Diagnostic-Code", "X-Posthorn; "+a.Text)
 		}
 		date("Last-Attempt-Date", r.now)
@@ -207,7 +213,7 @@ func (r *report) appendStatus(out []byte) []byte {
 // refused for good, RFC 3463 3.5 (4.4.7).
 func (r *report) status(v *verdict) string {
 	switch {
-	case r.action == actionRelayed:
+	case r.succeeded():
 		return "2.0.0"
 	case v.expired:
 		return "4.4.7"

@@ -8,12 +8,14 @@ import (
 	"strings"
 	"time"
 
+	"posthorn/internal/delivery"
 	"posthorn/storage"
 )
 
 const (
-	returnedText = "The operator of this server took the message out of the queue"
-	lostText     = "The message was damaged on this server's disk before it could be sent"
+	returnedText  = "The operator of this server took the message out of the queue"
+	deliveredText = "The mailbox here has it"
+	lostText      = "The message was damaged on this server's disk before it could be sent"
 )
 
 // handle is one attempt to bring a leased message to its destination.
@@ -53,6 +55,9 @@ func (q *Queue) carry(lease *storage.Lease, letter *letter) (attempts []storage.
 			attempts = everyHop(lease, storage.Attempt{Status: "4.3.0", Text: "A fault of this server"})
 		}
 	}()
+	if lease.Hops[0].Domain == delivery.Delivered {
+		return everyHop(lease, storage.Attempt{Outcome: storage.Relayed, Status: "2.0.0", Text: deliveredText})
+	}
 	if lease.SMTPUTF8 {
 		needed, err := letter.needsUTF8()
 		if err != nil {
@@ -138,6 +143,9 @@ func (q *Queue) judge(lease *storage.Lease, attempts []storage.Attempt, notBefor
 			s.Done = true
 			if !a.TookDSN {
 				v.action = actionRelayed
+			}
+			if hop.Domain == delivery.Delivered {
+				v.action = actionDelivered
 			}
 		case a.Outcome == storage.Failed:
 			s.Done, v.action = true, actionFailed
