@@ -302,40 +302,67 @@ func (x *searcher) examineRows(found int) error {
 	if err != nil {
 		return err
 	}
+	if err := x.examineBodies(); err != nil {
+		return err
+	}
 	for i := range x.undecide {
-		u := &x.undecide[i]
-		if u.match == unknown && u.table[1] > u.table[0] {
-			if err := x.examineBody(u); err != nil {
-				return err
-			}
-		}
-		if u.match == yes3 {
+		if u := &x.undecide[i]; u.match == yes3 {
 			m := u.c.message
 			x.hits = append(x.hits, hit{u.c.seq, m.UID, m.ModSeq})
-		}
-		if err := x.progress.tell(int(u.c.seq)); err != nil {
-			return err
 		}
 	}
 	slices.SortFunc(x.hits[found:], func(a, b hit) int { return int(a.seq) - int(b.seq) })
 	return nil
 }
 
-// examineBody reads a message's text for what is still open.
-func (x *searcher) examineBody(u *undecided) error {
+// examineBodies decides what only the messages' text can decide, opening as
+// many messages at a time as memory allows.
+func (x *searcher) examineBodies() error {
+	var rest []*undecided
+	for i := range x.undecide {
+		if u := &x.undecide[i]; u.match == unknown && u.table[1] > u.table[0] {
+			rest = append(rest, u)
+		}
+	}
 	s := x.s
-	r, err := s.srv.o.Store.OpenMessage(s.ctx, s.id.Account, s.box.box.ID, u.c.message.UID)
-	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrDamaged) {
-		return nil // gone meanwhile; what is lost has no text either
+	if len(rest) == 0 {
+		return x.progress.tell(int(x.undecide[len(x.undecide)-1].c.seq))
 	}
-	if err != nil {
-		return err
+	for len(rest) > 0 {
+		x.uids = x.uids[:0]
+		for _, u := range rest {
+			x.uids = append(x.uids, u.c.message.UID)
+		}
+		open, err := s.srv.o.Store.OpenMessages(s.ctx, s.id.Account, s.box.box.ID, x.uids, openOctets)
+		if errors.Is(err, storage.ErrDamaged) {
+			rest = rest[1:] // what is lost has no text
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for i, r := range open {
+			if r != nil { // nil: gone meanwhile
+				if err := x.examineBody(rest[i], r); err != nil {
+					return err
+				}
+				r.Close()
+			}
+			if err := x.progress.tell(int(rest[i].c.seq)); err != nil {
+				return err
+			}
+		}
+		rest = rest[len(open):]
 	}
-	defer r.Close()
+	return nil
+}
+
+// examineBody reads a message's text for what is still open.
+func (x *searcher) examineBody(u *undecided, r *storage.MessageReader) error {
 	x.finder.begin()
 	x.a.program.open(&u.c, x.finder.add)
 	table := message.Parts(x.tables[u.table[0]:u.table[1]])
-	err = message.Text(&octets{r: r, end: r.Size()}, table, u.shift, func(_ *message.Part, _ bool, text io.Reader) error {
+	err := message.Text(&octets{r: r, end: r.Size()}, table, u.shift, func(_ *message.Part, _ bool, text io.Reader) error {
 		if err := x.finder.look(text); err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
+	"sync"
 	"unicode/utf8"
 
 	"posthorn/internal/message"
@@ -12,30 +14,62 @@ import (
 // foldBlock is how much text is mapped and looked through at a time.
 const foldBlock = 16 << 10
 
+// upper maps the capitals of ASCII, and nothing else.
+var upper = func() (table [256]byte) {
+	for i := range table {
+		table[i] = byte(i)
+	}
+	for c := 'a'; c <= 'z'; c++ {
+		table[c] -= 'a' - 'A'
+	}
+	return table
+}()
+
 // appendFolded appends UTF-8 as message.CaseMap maps it. ASCII, which is most
 // of all mail, takes no detour; text that is not begins and ends a run of its
 // own, which CaseMap sees whole, since no mark combines across ASCII.
 func appendFolded(dst, text []byte) []byte {
 	for len(text) > 0 {
-		n := 0
-		for n < len(text) && text[n] < utf8.RuneSelf {
-			n++
-		}
 		from := len(dst)
-		dst = append(dst, text[:n]...)
-		for i, c := range dst[from:] {
-			if 'a' <= c && c <= 'z' {
-				dst[from+i] = c - 'a' + 'A'
-			}
+		dst = slices.Grow(dst, len(text))
+		to := dst[from : from+len(text)]
+		n := 0
+		for ; n < len(text) && text[n] < utf8.RuneSelf; n++ {
+			to[n] = upper[text[n]]
 		}
-		text = text[n:]
+		dst, text = dst[:from+n], text[n:]
 		for n = 0; n < len(text) && text[n] >= utf8.RuneSelf; {
 			n++
 		}
 		if n > 0 {
-			dst = append(dst, message.CaseMap(string(text[:n]))...)
+			dst = appendMapped(dst, text[:n])
 		}
 		text = text[n:]
+	}
+	return dst
+}
+
+// latin is what CaseMap makes of each character from U+0080 to U+024F: the
+// letters of western and central Europe. None of them is a mark that would join
+// with what stands before it, so that each can be mapped by itself.
+var latin = sync.OnceValue(func() (table [0x250 - 0x80]string) {
+	for i := range table {
+		table[i] = message.CaseMap(string(rune(0x80 + i)))
+	}
+	return table
+})
+
+// appendMapped appends a run without ASCII.
+func appendMapped(dst, run []byte) []byte {
+	from := len(dst)
+	table := latin()
+	for rest := run; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		if i := int(r) - 0x80; i >= 0 && i < len(table) {
+			dst, rest = append(dst, table[i]...), rest[n:]
+			continue
+		}
+		return append(dst[:from], message.CaseMap(string(run))...)
 	}
 	return dst
 }

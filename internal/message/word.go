@@ -10,7 +10,6 @@ import (
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/ianaindex"
-	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
 )
 
@@ -62,9 +61,64 @@ func ToUTF8(text []byte, charset string) (converted []byte, ok bool) {
 func toUTF8(r io.Reader, charset string) io.Reader {
 	e, _ := charsetEncoding(charset)
 	if e == nil {
-		return transform.NewReader(r, unicode.UTF8.NewDecoder())
+		return &utf8Reader{r: r}
 	}
 	return transform.NewReader(r, e.NewDecoder())
+}
+
+// utf8Reader passes UTF-8 on, with U+FFFD in place of what is none.
+type utf8Reader struct {
+	r     io.Reader
+	begun [utf8.UTFMax]byte // a character that is not whole yet
+	n     int               // its octets
+	left  []byte
+	err   error
+}
+
+func (u *utf8Reader) Read(p []byte) (int, error) {
+	for len(u.left) == 0 {
+		if u.err != nil {
+			return 0, u.err
+		}
+		into := p
+		if len(p) < 4*utf8.UTFMax {
+			into = make([]byte, 4*utf8.UTFMax)
+		}
+		k := copy(into, u.begun[:u.n])
+		n, err := u.r.Read(into[k:])
+		b := into[:k+n]
+		u.n, u.err = 0, err
+		if err == nil {
+			whole := wholeRunes(b)
+			u.n = copy(u.begun[:], b[whole:])
+			b = b[:whole]
+		}
+		switch {
+		case len(b) == 0:
+		case !utf8.Valid(b):
+			u.left = bytes.ToValidUTF8(b, []byte("\ufffd"))
+		case len(p) < 4*utf8.UTFMax:
+			u.left = b
+		default:
+			return len(b), nil
+		}
+	}
+	n := copy(p, u.left)
+	u.left = u.left[n:]
+	return n, nil
+}
+
+// wholeRunes is b without the beginning of a character at its end.
+func wholeRunes(b []byte) int {
+	for i := len(b) - 1; i >= 0 && i > len(b)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			if utf8.FullRune(b[i:]) {
+				break
+			}
+			return i
+		}
+	}
+	return len(b)
 }
 
 // appendUTF8 converts a short text. Text without a charset that is no UTF-8 is
