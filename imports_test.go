@@ -41,9 +41,13 @@ var arrows = map[string][]string{
 		"internal/certs", "internal/metrics", "internal/message", "internal/address", "internal/mailauth", "internal/resolver", "internal/transfer"},
 	"internal/metrics":    {},
 	"internal/proxyproto": {},
-	// config takes every package's Config, and only main takes config.
+	// config takes every package's Config, and only server and main take config.
 	"internal/config": {"smtp", "imap", "pop3", "storage", "auth", "internal/search", "internal/resolver", "internal/mailauth",
 		"internal/delivery", "internal/queue", "internal/outbound", "internal/certs", "internal/admin", "internal/address", "internal/proxyproto"},
+
+	// server joins the parts; only main takes it (docs/adr/0011).
+	"internal/server": {"smtp", "imap", "pop3", "storage", "auth", "internal/resolver", "internal/mailauth", "internal/delivery",
+		"internal/queue", "internal/outbound", "internal/certs", "internal/admin", "internal/config"},
 
 	// For tests alone, as no row above names them.
 	"internal/wiretest":          {},
