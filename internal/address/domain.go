@@ -17,6 +17,9 @@ func ParseDomain(s string) (string, error) {
 	if strings.HasPrefix(s, "[") {
 		return "", syntaxError("an address literal is not a domain name")
 	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return "", syntaxError("an IP address is not a domain name")
+	}
 	return asciiDomain(s)
 }
 

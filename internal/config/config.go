@@ -137,6 +137,9 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
+	if err := misshapen(path, string(text), &c); err != nil {
+		return nil, err
+	}
 	md, err := toml.Decode(string(text), &c)
 	if err != nil {
 		return nil, malformed(path, err)
@@ -163,22 +166,35 @@ func unreadable(path string, err error) error {
 }
 
 func malformed(path string, err error) error {
+	what, mend := err.Error(), ""
 	if e, ok := errors.AsType[toml.ParseError](err); ok {
-		return fmt.Errorf("broken configuration: %s line %d: %s", path, e.Position.Line, strings.TrimPrefix(e.Message, "toml: "))
+		path, what = fmt.Sprintf("%s line %d", path, e.Position.Line), e.Message
 	}
-	return fmt.Errorf("broken configuration: %s: %s", path, strings.TrimPrefix(err.Error(), "toml: "))
+	what = strings.TrimPrefix(what, "toml: ")
+	switch {
+	case strings.HasPrefix(what, "netip."):
+		mend = ": write a network as 192.0.2.0/24, one address as 192.0.2.7/32"
+	case strings.HasPrefix(what, "invalid duration"):
+		mend = `: write it as "90s", "5m" or "336h"`
+	}
+	return fmt.Errorf("broken configuration: %s: %s%s", path, what, mend)
 }
 
-// where finds the line of a key, as the decoder does not tell it.
+// where finds the line of a key, as the decoder does not tell it; of several
+// tables of one name it takes the first that has the key.
 func where(path, text string, key toml.Key) string {
-	last := key[len(key)-1]
+	table, last := key[:len(key)-1].String(), key[len(key)-1]
+	current := ""
 	for n, line := range strings.Split(text, "\n") {
-		name := strings.TrimLeft(line, " \t[")
-		rest, ok := strings.CutPrefix(name, last)
-		if ok && rest != "" && strings.ContainsRune(" \t=]", rune(rest[0])) {
-			return path + " line " + strconv.Itoa(n+1)
+		line = strings.TrimLeft(line, " \t")
+		found := false
+		if strings.HasPrefix(line, "[") {
+			current, _, _ = strings.Cut(strings.TrimLeft(line, "["), "]")
+			found = current == key.String()
+		} else if rest, ok := strings.CutPrefix(line, last); ok && current == table {
+			found = strings.HasPrefix(strings.TrimLeft(rest, " \t"), "=")
 		}
-		if strings.HasPrefix(name, key.String()+"]") {
+		if found {
 			return path + " line " + strconv.Itoa(n+1)
 		}
 	}
@@ -198,10 +214,15 @@ func (c *Config) check() error {
 	if c.DataDir == "" {
 		return errors.New(`data_dir is empty: name the folder that keeps the mail`)
 	}
+	taken := map[string]Endpoint{}
 	for _, l := range c.Endpoints() {
 		if err := checkListen(l.Section, l.Address); err != nil {
 			return fmt.Errorf("[%s] %w", l.Section, err)
 		}
+		if other, ok := taken[l.Address]; ok && !strings.HasSuffix(l.Address, ":0") {
+			return fmt.Errorf("[%s] listen address %q: [%s] has it too (for %s): give each a port of its own", l.Section, l.Address, other.Section, other.Service)
+		}
+		taken[l.Address] = l
 	}
 	for _, section := range []struct {
 		name string

@@ -72,9 +72,10 @@ func TestMistakesAreNamedWithPlaceAndRemedy(t *testing.T) {
 	const ok = "hostname = \"mail.example.org\"\n"
 	tests := []struct{ name, text, want string }{
 		{"misspelt key", ok + "[imap]\nlisten_tsl = [\"127.0.0.1:1\"]\n", `unknown key "imap.listen_tsl": FILE line 3:`},
+		{"misspelt key in a later section", ok + "[pop3]\nlisten = []\n[tls]\nlisten = []\n", `unknown key "tls.listen": FILE line 5:`},
 		{"unknown section", ok + "[impa]\n", `unknown key "impa": FILE line 2:`},
 		{"syntax", ok + "[imap]\nlisten = = 1\n", "broken configuration: FILE line 3:"},
-		{"wrong type", ok + "[smtp]\nlisten = 25\n", "broken configuration: FILE"},
+		{"wrong type", ok + "[smtp]\nlisten = 25\n[imap]\nlisten = []", "bad value: FILE line 3: smtp.listen"},
 		{"no hostname", "", "hostname is missing"},
 		{"bad hostname", `hostname = "mail example"`, `hostname "mail example"`},
 		{"bad listen", ok + "[smtp]\nlisten = [\"25\"]\n", `[smtp] listen address "25": write it as`},

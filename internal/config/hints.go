@@ -14,6 +14,9 @@ func (c *Config) SayHow(cert certs.Info, bound []Bound, log *slog.Logger) {
 	if cert.SelfSigned {
 		log.Info("the certificate is self-signed: clients ask once whether to trust it", "sha256", cert.Fingerprint)
 	}
+	if len(c.Endpoints()) == len(c.Metrics.Listen) {
+		log.Warn(`no mail comes in and none can be read: no section of the configuration has listen = ["..."]`)
+	}
 	if len(c.Accounts) == 0 {
 		return
 	}
