@@ -3,9 +3,11 @@ package smtp
 import (
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"posthorn/internal/address"
 	"posthorn/internal/delivery"
 )
 
@@ -17,13 +19,32 @@ func (c *conn) hello(verb, argument string) {
 		return
 	}
 	c.session.Reset()
-	c.session.hello(name, verb != "HELO")
+	c.session.hello(asciiHello(name), verb != "HELO")
 	c.helo = true
 	if verb == "HELO" {
 		c.reply(250, gosmtp.EnhancedCode{}, c.server.o.Hostname)
 		return
 	}
 	c.reply(250, gosmtp.EnhancedCode{}, append([]string{c.server.o.Hostname}, c.extensions()...)...)
+}
+
+// asciiHello is the name as trace fields can hold it: EHLO precedes SMTPUTF8, so
+// that names beyond ASCII have no place in it (RFC 6531 3.7.1), yet programs send
+// the machine's name as it is.
+func asciiHello(name string) string {
+	beyond := func(r rune) bool { return r >= utf8.RuneSelf }
+	if strings.IndexFunc(name, beyond) < 0 {
+		return name
+	}
+	if ascii, err := address.ParseDomain(name); err == nil {
+		return ascii
+	}
+	return strings.Map(func(r rune) rune {
+		if beyond(r) {
+			return '?'
+		}
+		return r
+	}, name)
 }
 
 // extensions is what EHLO announces: only what works on this connection now.
