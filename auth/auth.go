@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"posthorn/internal/metrics"
 	"posthorn/storage"
 )
 
@@ -73,6 +74,7 @@ type Options struct {
 	// NoChannelBinding leaves SCRAM-SHA-256-PLUS out, for clients that choose it
 	// and then cannot bind, such as mutt with libgsasl when it sends.
 	NoChannelBinding bool
+	Metrics          *metrics.Registry // nil: counted and not shown
 	// OnResult, if set, is told of each attempt's end; it must not block.
 	OnResult func(c Client, mechanism string, r Result)
 }
@@ -110,7 +112,6 @@ func New(store *storage.Store, o Options) *Authenticator {
 		normalize: o.Normalize,
 		log:       o.Logger,
 		now:       o.Now,
-		onResult:  o.OnResult,
 		unbound:   o.NoChannelBinding,
 		derive:    deriveKeys,
 		sleep:     sleep,
@@ -130,11 +131,28 @@ func New(store *storage.Store, o Options) *Authenticator {
 	if a.now == nil {
 		a.now = time.Now
 	}
-	if a.onResult == nil {
-		a.onResult = func(Client, string, Result) {}
-	}
+	a.onResult = counted(o.Metrics, o.OnResult)
 	a.logins = newLoginCache(a.now)
 	return a
+}
+
+// counted counts each attempt's end by service, and then tells next.
+func counted(r *metrics.Registry, next func(Client, string, Result)) func(Client, string, Result) {
+	services := map[string]*metrics.Counters{}
+	for _, service := range []string{"submission", "submissions", "imap", "imaps", "pop3", "pop3s", metrics.Other} {
+		services[service] = r.Counters("posthorn_auth_attempts_total", "Logins, by how they ended.", "result",
+			[]string{string(Accepted), string(Rejected), string(Malformed), string(Refused), string(Failed)}, metrics.Label{Name: "service", Value: service})
+	}
+	return func(c Client, mechanism string, result Result) {
+		results := services[c.Service]
+		if results == nil {
+			results = services[metrics.Other]
+		}
+		results.With(string(result)).Inc()
+		if next != nil {
+			next(c, mechanism, result)
+		}
+	}
 }
 
 // Mechanisms lists the SASL mechanisms for this client, the best first; none

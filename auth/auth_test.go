@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/tls"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 
+	"posthorn/internal/metrics"
 	"posthorn/storage"
 )
 
@@ -31,6 +33,27 @@ func TestRightPasswordLogsIn(t *testing.T) {
 	}
 	if h.log.String() != "" {
 		t.Errorf("a good login was logged as a failure:\n%s", h.log)
+	}
+}
+
+func TestLoginsAreCounted(t *testing.T) {
+	h := newHouse(t)
+	registry := new(metrics.Registry)
+	h.onResult = counted(registry, h.onResult)
+	for _, client := range []Client{{Service: "imaps", Addr: netip.MustParseAddr("192.0.2.1"), PlaintextOK: true}, {Service: "new", PlaintextOK: true}} {
+		_, _ = h.Login(t.Context(), client, alice, secret)
+		_, _ = h.Login(t.Context(), client, alice, "wrong")
+	}
+	var page strings.Builder
+	if _, err := registry.WriteTo(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range []string{"imaps", "other"} {
+		for _, result := range []Result{Accepted, Rejected} {
+			if line := `posthorn_auth_attempts_total{service="` + service + `",result="` + string(result) + `"} 1`; !strings.Contains(page.String(), line+"\n") {
+				t.Errorf("no %s in\n%s", line, page.String())
+			}
+		}
 	}
 }
 

@@ -161,14 +161,23 @@ func (c *conn) lost(err error) {
 	case c.isDraining():
 		c.send(replyShutdown())
 	case errors.Is(err, errTooSlow):
+		c.limited(limitPace)
 		c.send(replyTooSlow())
 	case errors.Is(err, errLineEndless):
+		c.limited(limitErrors)
 		c.send(replyTooManyErrors())
 	case isTimeout(err):
+		c.limited(limitTimeout)
 		c.send(replyTimeout())
 	case !errors.Is(err, io.EOF):
 		c.log.Debug("connection lost", "err", err)
 	}
+}
+
+// limited logs and counts what ends a connection of a client that went too far.
+func (c *conn) limited(limit string) {
+	c.log.Info("connection ended", "limit", limit)
+	c.server.counters.limits.With(limit).Inc()
 }
 
 func isTimeout(err error) bool {
@@ -283,7 +292,7 @@ func (c *conn) wrong(r *reply) {
 
 func (c *conn) tooMany() {
 	if !c.closing {
-		c.log.Info("connection ended: too many errors")
+		c.limited(limitErrors)
 		c.send(replyTooManyErrors())
 	}
 }

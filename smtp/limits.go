@@ -41,24 +41,24 @@ func neighbourhood(ip netip.Addr) netip.Prefix {
 	return p
 }
 
-// take counts a connection, or gives the reply that refuses it. release is to be
-// called when the connection ends.
-func (l *connLimits) take(ip netip.Addr) (release func(), refused *reply) {
+// take counts a connection, or gives the reply that refuses it and the limit's
+// name. release is to be called when the connection ends.
+func (l *connLimits) take(ip netip.Addr) (release func(), refused *reply, limit string) {
 	if !ip.IsValid() || l.trusts(ip) {
-		return func() {}, nil
+		return func() {}, nil, ""
 	}
 	key := neighbourhood(ip)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open >= l.all {
-		return nil, replyBusy()
+		return nil, replyBusy(), limitConnections
 	}
 	if l.counts[key] >= l.perAddress {
-		return nil, replyTooManyConnections()
+		return nil, replyTooManyConnections(), limitPerAddress
 	}
 	l.open++
 	l.counts[key]++
-	return func() { l.release(key) }, nil
+	return func() { l.release(key) }, nil, ""
 }
 
 func (l *connLimits) release(key netip.Prefix) {

@@ -61,7 +61,17 @@ type counters struct {
 	connections *metrics.Counter
 	accepted    *metrics.Counter
 	refused     *metrics.Counters
+	limits      *metrics.Counters // by what ended or refused a connection
 }
+
+// The limits that are counted.
+const (
+	limitConnections = "connections"
+	limitPerAddress  = "connections_per_address"
+	limitErrors      = "errors"
+	limitPace        = "pace"
+	limitTimeout     = "timeout"
+)
 
 // New makes a server; Serve starts it.
 func New(o Options) *Server {
@@ -81,6 +91,8 @@ func New(o Options) *Server {
 		refused: o.Metrics.Counters("posthorn_smtp_refused_total", "SMTP commands and messages refused, by reply code.", "code",
 			[]string{"421", "450", "451", "452", "454", "500", "501", "502", "503", "504", "530", "535", "538", "550", "552", "553", "554", "555"}, label),
 	}
+	s.counters.limits = o.Metrics.Counters("posthorn_smtp_limits_total", "SMTP connections refused or ended by a limit.", "limit",
+		[]string{limitConnections, limitPerAddress, limitErrors, limitPace, limitTimeout}, label)
 	s.life, s.kill = context.WithCancel(context.Background())
 	return s
 }
@@ -154,7 +166,10 @@ func ipOf(a net.Addr) netip.Addr {
 
 // start gives the connection its goroutine, or its refusal.
 func (s *Server) start(nc net.Conn, service string, implicitTLS, plaintext bool) {
-	release, refused := s.limits.take(ipOf(nc.RemoteAddr()))
+	release, refused, limit := s.limits.take(ipOf(nc.RemoteAddr()))
+	if limit != "" {
+		s.counters.limits.With(limit).Inc()
+	}
 	if refused == nil && !s.admitHandler() {
 		release()
 		refused = replyShutdown()

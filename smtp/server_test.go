@@ -126,20 +126,23 @@ func TestConnectionsAreLimitedInAllAndPerAddress(t *testing.T) {
 	for _, test := range []struct {
 		name            string
 		all, perAddress int
-		want            string
+		want, limit     string
 	}{
-		{"in all", 2, 10, "421 4.3.2 Too busy; try again later"},
-		{"per address", 10, 2, "421 4.7.0 Too many connections from your address"},
+		{"in all", 2, 10, "421 4.3.2 Too busy; try again later", limitConnections},
+		{"per address", 10, 2, "421 4.7.0 Too many connections from your address", limitPerAddress},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.config.MaxConnections, w.config.MaxConnectionsPerAddress = test.all, test.perAddress
-			addr, _ := w.serve(delivery.Exchanger, false)
+			addr, server := w.serve(delivery.Exchanger, false)
 			first, second := dial(t, addr), dial(t, addr)
 			first.expect("220")
 			second.expect("220")
 			third := dial(t, addr)
 			third.expect(test.want)
+			if n := server.counters.limits.With(test.limit).Value(); n != 1 {
+				t.Errorf("counted %d times", n)
+			}
 			if got := third.reply(); got != "<EOF>" {
 				t.Errorf("after the refusal: %q", got)
 			}

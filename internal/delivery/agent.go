@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"posthorn/internal/address"
+	"posthorn/internal/metrics"
 	"posthorn/storage"
 )
 
@@ -63,9 +64,10 @@ type Recipient struct {
 type Options struct {
 	Hostname string // our name in trace fields, and our authserv-id
 	Config   Config
-	Checks   []Check          // asked about every message, in this order
-	Logger   *slog.Logger     // nil: slog.Default()
-	Now      func() time.Time // nil: time.Now
+	Checks   []Check           // asked about every message, in this order
+	Logger   *slog.Logger      // nil: slog.Default()
+	Now      func() time.Time  // nil: time.Now
+	Metrics  *metrics.Registry // nil: counted and not shown
 }
 
 // Agent takes in mail for one store. Safe for concurrent use.
@@ -79,12 +81,13 @@ type Agent struct {
 	buffers  sync.Pool // *[]byte of copyBuffer octets
 	refusals refusals
 	senders  senders
+	counters counters
 }
 
 // New makes the agent of a store. Hostname is a domain name in normal form.
 func New(store *storage.Store, o Options) *Agent {
 	a := &Agent{
-		store: store, hostname: o.Hostname, config: o.Config, checks: o.Checks, log: o.Logger, now: o.Now,
+		store: store, counters: newCounters(o.Metrics), hostname: o.Hostname, config: o.Config, checks: o.Checks, log: o.Logger, now: o.Now,
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 	}
 	if a.log == nil {

@@ -136,6 +136,7 @@ func (t *Transaction) refused(err error, to address.Address) error {
 	if !errors.As(err, &r) {
 		return err
 	}
+	t.agent.counters.refusal(err)
 	s := t.story()
 	names := t.names("")
 	if to != (address.Address{}) {

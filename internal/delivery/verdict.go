@@ -63,6 +63,7 @@ func (a *Agent) judge(ctx context.Context, m *Incoming) (judgement, error) {
 		if err != nil {
 			return judgement{}, err
 		}
+		a.counters.judged(&v)
 		j.traces = append(j.traces, v.Trace...)
 		j.notes = append(j.notes, v.Notes...)
 		if v.ClientName != "" {

@@ -17,7 +17,7 @@ import (
 
 // frontEnds makes the servers, by the section of the file that configures them.
 func frontEnds(cfg *config.Config, store *storage.Store, agent *delivery.Agent, keeper *certs.Keeper, registry *metrics.Registry, log *slog.Logger) map[string]admin.Server {
-	authn := auth.New(store, auth.Options{Normalize: config.LoginKey, Logger: log, NoChannelBinding: !cfg.Auth.ChannelBinding})
+	authn := auth.New(store, auth.Options{Normalize: config.LoginKey, Logger: log, NoChannelBinding: !cfg.Auth.ChannelBinding, Metrics: registry})
 	plaintext := cfg.Auth.AllowPlaintextOnLoopback
 	mail := func(role delivery.Role, c smtp.Config) admin.Server {
 		o := smtp.Options{Role: role, Hostname: cfg.Hostname, Config: c, TLS: keeper.ClientTLS(), PlaintextLogin: plaintext,

@@ -44,10 +44,10 @@ func Run(ctx context.Context, cfg *config.Config, file string, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	agent := delivery.New(store, delivery.Options{Hostname: cfg.Hostname, Config: cfg.Delivery, Logger: log,
+	registry := new(metrics.Registry)
+	agent := delivery.New(store, delivery.Options{Hostname: cfg.Hostname, Config: cfg.Delivery, Logger: log, Metrics: registry,
 		Checks: delivery.Authentication(cfg.MailAuth, dns, cfg.Hostname)})
 	defer agent.Close()
-	registry := new(metrics.Registry)
 	servers := frontEnds(cfg, store, agent, keeper, registry, log)
 	// All ports are bound before any is served: a start succeeds whole or not at all.
 	bound, err := cfg.Bind(log)
