@@ -52,7 +52,8 @@ func appendFolded(dst, text []byte) []byte {
 // latin is what CaseMap makes of each character from U+0080 to U+024F: the
 // letters of western and central Europe. None of them is a mark that would join
 // with what stands before it, so that each can be mapped by itself.
-var latin = sync.OnceValue(func() (table [0x250 - 0x80]string) {
+var latin = sync.OnceValue(func() *[0x250 - 0x80]string {
+	table := new([0x250 - 0x80]string)
 	for i := range table {
 		table[i] = message.CaseMap(string(rune(0x80 + i)))
 	}
