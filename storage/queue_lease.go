@@ -197,7 +197,7 @@ func (x *leases) gather(r *reader, q *LeaseRequest, queued int64) (*Lease, error
 		state, until = HopReturns, 1<<62
 	}
 	query := `SELECT id, recipient, domain, notify, orcpt, attempts, warned, next = 0, last_status, last_host, last_error
-		FROM hops WHERE queued = ? AND state = ? AND next <= ?`
+		FROM hops WHERE queued = ? AND +state = ? AND +next <= ?` // by hops_queued, whatever SQLite thinks of the others
 	args := []any{queued, int(state), until}
 	if q.Same == nil && !q.Returning {
 		query += " AND domain = ?" // a message to very many domains is not read as often
