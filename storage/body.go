@@ -19,7 +19,10 @@ func (t *tx) putChunk(id BodyID, seq int64, data []byte) error {
 }
 
 // chunk reads a chunk's bytes.
-func (c *conn) chunk(id BodyID, seq int64) ([]byte, error) {
+func (c *conn) chunk(id BodyID, seq int64) ([]byte, error) { return c.chunkInto(nil, id, seq) }
+
+// chunkInto is chunk in the memory of dst, if that is enough.
+func (c *conn) chunkInto(dst []byte, id BodyID, seq int64) ([]byte, error) {
 	rows, err := c.query("SELECT codec, data FROM chunks WHERE id = ?", chunkID(id, seq))
 	if err != nil {
 		return nil, err
@@ -32,7 +35,7 @@ func (c *conn) chunk(id BodyID, seq int64) ([]byte, error) {
 			err = fmt.Errorf("it is missing: %w", ErrDamaged)
 		}
 	} else {
-		data, err = rows.chunk(0)
+		data, err = rows.chunk(dst, 0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chunk %d of body %d: %w", seq, id, err)
@@ -40,12 +43,10 @@ func (c *conn) chunk(id BodyID, seq int64) ([]byte, error) {
 	return data, nil
 }
 
-// chunk is the bytes of a chunk whose codec and data are columns i and i+1.
-func (r *rows) chunk(i int) ([]byte, error) {
-	if codec := int(r.int(i)); codec != codecRaw {
-		return r.conn.expand(codec, r.peek(i+1))
-	}
-	return r.blob(i + 1), nil
+// chunk is the bytes of a chunk whose codec and data are columns i and i+1, in
+// the memory of dst, if that is enough.
+func (r *rows) chunk(dst []byte, i int) ([]byte, error) {
+	return r.conn.expand(dst[:0], int(r.int(i)), r.peek(i+1))
 }
 
 // link makes the staged body a stored one, or finds it stored already, and
@@ -267,7 +268,7 @@ func (m *MessageReader) take(rows *rows, content ContentID, i int) (err error) {
 	if rows.null(i + 3) {
 		return fmt.Errorf("chunk 0 of body %d is missing: %w", m.body, ErrDamaged)
 	}
-	if m.chunk, err = rows.chunk(i + 3); err != nil {
+	if m.chunk, err = rows.chunk(nil, i+3); err != nil {
 		return fmt.Errorf("chunk 0 of body %d: %w", m.body, err)
 	}
 	m.held = 1
@@ -301,7 +302,7 @@ func (m *MessageReader) Chunk(off int64) ([]byte, error) {
 	seq := off / chunkSize
 	if m.held != seq+1 {
 		err := m.s.read(m.ctx, "read message", func(r *reader) (err error) {
-			m.chunk, err = r.chunk(m.body, seq)
+			m.chunk, err = r.chunkInto(m.chunk, m.body, seq)
 			return err
 		})
 		if err != nil {

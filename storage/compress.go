@@ -213,11 +213,11 @@ func newDecoder() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(chunkSize))
 }
 
-// expand is a chunk's bytes from their stored form. ErrDamaged.
-func (c *conn) expand(codec int, data []byte) ([]byte, error) {
+// expand appends a chunk's bytes from their stored form. ErrDamaged.
+func (c *conn) expand(dst []byte, codec int, data []byte) ([]byte, error) {
 	switch codec {
 	case codecRaw:
-		return data, nil
+		return append(dst, data...), nil
 	case codecZstd:
 	default:
 		return nil, fmt.Errorf("unknown codec %d: %w", codec, ErrDamaged)
@@ -228,7 +228,7 @@ func (c *conn) expand(codec int, data []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	data, err := c.decoder.DecodeAll(data, nil)
+	data, err := c.decoder.DecodeAll(data, dst)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
