@@ -32,6 +32,7 @@ flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
 relay unix - - n - - smtp
+lmtp unix - - n - - lmtp
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
@@ -40,8 +41,9 @@ postlog unix-dgram n - n - 1 postlogd
 `
 
 // startPostfix runs Postfix until the test ends; it hands mail for elsewhere to
-// relay. Where it is not installed, or we may not run it, the test is skipped.
-func startPostfix(t *testing.T, relay string) *postfix {
+// relay, unless more settings say otherwise. Where it is not installed, or we may
+// not run it, the test is skipped.
+func startPostfix(t *testing.T, relay string, more ...string) *postfix {
 	t.Helper()
 	program(t, "postfix")
 	if os.Geteuid() != 0 {
@@ -74,8 +76,9 @@ func startPostfix(t *testing.T, relay string) *postfix {
 		"virtual_mailbox_base = " + dir + "/mail", "virtual_mailbox_maps = static:box/", "virtual_minimum_uid = 1",
 		"virtual_uid_maps = static:" + account.Uid, "virtual_gid_maps = static:" + account.Gid,
 		"relayhost = [" + host + "]:" + port, "smtpd_relay_restrictions = permit_mynetworks reject_unauth_destination",
-		"alias_maps =", "alias_database =", "smtp_tls_security_level = may", "",
+		"alias_maps =", "alias_database =", "smtp_tls_security_level = may",
 	}
+	settings = append(append(settings, more...), "")
 	uid, errUID := strconv.Atoi(account.Uid)
 	gid, errGID := strconv.Atoi(account.Gid)
 	for _, err := range []error{
