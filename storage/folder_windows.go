@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/windows"
@@ -15,3 +16,6 @@ func lockFile(f *os.File) error {
 // syncFolder has nothing to do: NTFS journals a folder's entries itself, and
 // Windows does not sync one.
 func syncFolder(string) error { return nil }
+
+// anotherOwner has nobody to name: Windows keeps owners elsewhere.
+func anotherOwner(fs.FileInfo) (string, bool) { return "", false }

@@ -4,18 +4,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
 
 // lockFolder takes the folder for this process: the lock lives as long as the
 // returned file is open, and ends with the process however it ends.
-func lockFolder(dir string) (*os.File, error) {
-	path := filepath.Join(dir, lockName)
+func (s *Store) lockFolder() (*os.File, error) {
+	path := s.path(lockName)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, refuse("the data folder cannot be locked", path, "let the user that runs posthorn own the folder and its files", err)
+		return nil, refuse("the data folder cannot be locked", path, s.ownership(), err)
 	}
 	if err := lockFile(f); err != nil {
 		pid, _ := io.ReadAll(io.LimitReader(f, 20))
@@ -24,7 +23,7 @@ func lockFolder(dir string) (*os.File, error) {
 		if p := strings.TrimSpace(string(pid)); p != "" {
 			who += " (process " + p + ")"
 		}
-		return nil, fmt.Errorf("%w: %s: %s runs on it: stop that one first, or set another data_dir", ErrLocked, dir, who)
+		return nil, fmt.Errorf("%w: %s: %s runs on it: stop that one first, or set another data_dir", ErrLocked, s.dir, who)
 	}
 	err = f.Truncate(0)
 	if err == nil {

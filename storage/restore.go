@@ -71,7 +71,7 @@ func lockStore(dir string, o Options) (*Store, error) {
 	if err := s.makeFolder(); err != nil {
 		return nil, err
 	}
-	s.lock, err = lockFolder(abs)
+	s.lock, err = s.lockFolder()
 	return s, err
 }
 

@@ -41,6 +41,8 @@ type Options struct {
 	// Idle runs when hardly anything was read or written for a minute, and not
 	// again before there was: the moment to give memory back. Nil: nothing.
 	Idle func()
+	// Existing refuses a folder without a store, where Open makes one otherwise.
+	Existing bool
 	// Fault, for tests, runs before named steps ("begin", "commit", "chunk",
 	// "read") and fails them with the error it returns.
 	Fault func(step string) error
@@ -96,10 +98,15 @@ func Open(dir string, o Options) (*Store, error) {
 		s.options.CompressAfter = 5 * time.Minute
 	}
 	s.epoch.Store(1)
+	if o.Existing {
+		if err := s.mustExist(); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.makeFolder(); err != nil {
 		return nil, err
 	}
-	if s.lock, err = lockFolder(abs); err != nil {
+	if s.lock, err = s.lockFolder(); err != nil {
 		return nil, err
 	}
 	c, err := s.openDatabase()
@@ -171,20 +178,6 @@ func refuse(what, where, how string, cause error) error {
 	return fmt.Errorf("%s (%w): %s: %s", what, cause, where, how)
 }
 
-func (s *Store) makeFolder() error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return refuse("the data folder cannot be made", s.dir, "check that its parent exists and is writable, or set data_dir", err)
-	}
-	info, err := os.Stat(s.dir)
-	if err == nil && info.Mode().Perm()&0o077 != 0 {
-		err = os.Chmod(s.dir, 0o700) // mail is its owner's business
-	}
-	if err != nil {
-		return refuse("the data folder cannot be made private", s.dir, "let the user that runs posthorn own it", err)
-	}
-	return nil
-}
-
 // openDatabase returns the writer's connection to a database of the current
 // schema: created in a fresh folder, checked and migrated in a used one.
 func (s *Store) openDatabase() (*conn, error) {
@@ -196,7 +189,7 @@ func (s *Store) openDatabase() (*conn, error) {
 	if !used {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
-			return nil, refuse("the database cannot be made", path, "let the user that runs posthorn write to the folder", err)
+			return nil, refuse("the database cannot be made", path, s.ownership(), err)
 		}
 		// SQLite has not opened the file yet: no lock is lost.
 		if err := f.Close(); err != nil {
@@ -239,7 +232,7 @@ func (s *Store) examineFiles() (used bool, err error) {
 		}
 		return false, nil
 	case err != nil:
-		return false, refuse("the database cannot be read", path, "let the user that runs posthorn own the folder and its files", err)
+		return false, refuse("the database cannot be read", path, s.ownership(), err)
 	case info.Size() == 0 && marked:
 		return false, refuse("the database is empty", path, "restore it from a backup; to begin anew without the old mail, move the whole folder away", nil)
 	}
