@@ -121,3 +121,50 @@ func TestPostfixDeliversByLMTP(t *testing.T) {
 	arrives(t, s, "LMTP", texts...)
 	eventually(t, "what Postfix returns", func() bool { return len(p.mail(t)) == len(texts) })
 }
+
+const nodemailerScript = `
+const nodemailer = require('nodemailer');
+const [port, tls, user, pass, to, subject] = process.argv.slice(1);
+(async () => {
+	const transport = nodemailer.createTransport({ host: '127.0.0.1', port: Number(port), secure: tls === 'implicit',
+		requireTLS: true, tls: { rejectUnauthorized: false }, auth: { user, pass }, pool: true });
+	await transport.verify();
+	for (let n = 1; n <= 3; n++) {
+		const sent = await transport.sendMail({ from: { name: 'Alice', address: user }, to, subject: subject + n,
+			text: 'Gr\u00fc\u00dfe\n.\n..\n', html: '<p>Gr\u00fc\u00dfe</p>', bcc: user, dsn: { return: 'headers', notify: ['failure', 'delay'], id: 'i' },
+			attachments: [{ filename: 'a.bin', content: Buffer.alloc(100000, n) }] });
+		if (sent.accepted.length !== 2) throw new Error(JSON.stringify(sent));
+	}
+	await transport.sendMail({ from: to, to, subject: 'as another', text: 'x' }).then(
+		() => { throw new Error('it may send as anybody'); },
+		(err) => { if (err.responseCode !== 553) throw err; });
+	transport.close();
+})().catch((err) => { console.error(err); process.exit(1); });
+`
+
+func TestNodemailerSubmits(t *testing.T) {
+	t.Parallel()
+	node := program(t, "node")
+	if r := runProgram(t, t.TempDir(), "", node, "-e", "require('nodemailer')"); r.exit != 0 {
+		t.Skip("skip: there is no nodemailer: npm install --prefix DIR nodemailer@10.6.0, and NODE_PATH=DIR/node_modules")
+	}
+	s := newFolder(t).start()
+	for service, tls := range map[string]string{"submission": "starttls", "submissions": "implicit"} {
+		_, port, _ := strings.Cut(s.addrs[service], ":")
+		r := runProgram(t, t.TempDir(), "", node, "-e", nodemailerScript, port, tls, alice, aliceSecret, bob, service)
+		if r.exit != 0 {
+			t.Fatalf("%s: exit %d\n%s%s", service, r.exit, r.out, r.errOut)
+		}
+	}
+	for _, name := range [][2]string{{alice, aliceSecret}, {bob, bobSecret}} {
+		c := s.imap(t, name[0], name[1], nil)
+		if n := selectBox(t, c, "INBOX").NumMessages; n != 6 {
+			t.Errorf("%s has %d messages", name[0], n)
+		}
+		for _, m := range fetchAll(t, c) {
+			if bytes.Contains(m.text, []byte("\r\nBcc:")) || !bytes.Contains(m.text, []byte("with ESMTPSA")) {
+				t.Errorf("%s", m.text[:1000])
+			}
+		}
+	}
+}
