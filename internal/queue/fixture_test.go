@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +28,7 @@ type office struct {
 	queue *Queue
 	alice storage.Account
 	log   *bytes.Buffer
-	fault string // the storage step that fails
+	fault atomic.Value // string: the step of the store that fails
 
 	mu      sync.Mutex
 	tries   []try
@@ -87,7 +88,7 @@ func inOffice(t *testing.T, test func(o *office), changes ...func(*Options)) {
 		o := &office{t: t, log: &bytes.Buffer{}}
 		var err error
 		o.store, err = storage.Open(dir, storage.Options{Logger: slog.New(slog.DiscardHandler), Fault: func(step string) error {
-			if step == o.fault {
+			if o.fault.Load() == step {
 				return fmt.Errorf("an injected fault")
 			}
 			return nil
@@ -127,6 +128,13 @@ func inOffice(t *testing.T, test func(o *office), changes ...func(*Options)) {
 			t.Error(err)
 		}
 	})
+}
+
+// pass lets time pass until all is quiet, so that a test may look at what the
+// queue's goroutines have left behind.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 // envelope are what a test message says beside its recipients.

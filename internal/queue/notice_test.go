@@ -78,7 +78,7 @@ func TestAFailureIsToldInWordsAndFields(t *testing.T) {
 			return unknown()
 		})
 		o.submit(envelope{sender: delivery.Sender{EnvID: "id+2B1"}, orcpt: "rfc822;old+40x.example"}, "gone@there.example", "ok@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		all := o.inbox()
 		if len(all) != 1 {
 			t.Fatalf("%d notices", len(all))
@@ -150,7 +150,7 @@ func TestWhoIsToldOfWhat(t *testing.T) {
 			inOffice(t, func(o *office) {
 				o.setRespond(always(test.attempt))
 				o.submit(envelope{notify: test.notify, sender: delivery.Sender{Ret: test.ret}}, "a@there.example", "b@there.example")
-				time.Sleep(test.wait)
+				pass(test.wait)
 				var got []string
 				for _, text := range o.inbox() {
 					d := readDSN(t, text)
@@ -171,7 +171,7 @@ func TestNobodyIsToldAboutNotices(t *testing.T) {
 	inOffice(t, func(o *office) {
 		o.setRespond(always(unknown()))
 		o.submit(envelope{from: "<>"}, "a@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if len(o.hops()) != 0 || len(o.inbox()) != 0 || !strings.Contains(o.log.String(), "is dropped") {
 			t.Errorf("%v, %v", o.hops(), o.inbox())
 		}
@@ -188,7 +188,7 @@ func TestSuccessHereIsToldToWhoAsks(t *testing.T) {
 				}
 			}
 			o.submit(envelope{from: "far@away.example", notify: notify}, "alice@example.org")
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			if n := len(o.tried()); n != want || len(o.hops()) != 0 {
 				t.Errorf("NOTIFY=%s: %d notices, and %v waits", notify, n, o.hops())
 			}
@@ -196,7 +196,7 @@ func TestSuccessHereIsToldToWhoAsks(t *testing.T) {
 	}
 	inOffice(t, func(o *office) {
 		o.submit(envelope{notify: "SUCCESS"}, "alice@example.org")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		box := o.inbox()
 		if len(box) != 2 {
 			t.Fatalf("%d messages", len(box))
@@ -232,7 +232,7 @@ func TestNoticesAboutREQUIRETLSAreUnderItToo(t *testing.T) {
 		}
 		o.setRespond(always(unknown()))
 		o.submit(envelope{from: "far@away.example", sender: delivery.Sender{RequireTLS: true, Ret: "FULL"}}, "a@there.example")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if notice == nil || !notice.RequireTLS || !strings.Contains(string(text), "text/rfc822-headers") || strings.Contains(string(text), "Hello") {
 			t.Errorf("%+v\n%s", notice, text)
 		}
@@ -244,7 +244,7 @@ func TestSendersElsewhereAreToldOnce(t *testing.T) {
 	inOffice(t, func(o *office) {
 		o.setRespond(always(unknown()))
 		o.submit(envelope{from: "far@away.example"}, "a@there.example")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		tries := o.tried()
 		if len(tries) != 2 || tries[1].to != "far@away.example" || len(o.hops()) != 0 {
 			t.Errorf("%v, %v", tries, o.hops())
@@ -256,11 +256,11 @@ func TestASenderThatIsGoneIsNotTold(t *testing.T) {
 	inOffice(t, func(o *office) {
 		o.setRespond(always(later()))
 		o.submit(envelope{}, "a@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if err := o.store.RemoveAccount(context.Background(), o.alice.ID); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(121 * time.Hour)
+		pass(121 * time.Hour)
 		if len(o.hops()) != 0 || !strings.Contains(o.log.String(), "a sender cannot be told") {
 			t.Errorf("%v", o.hops())
 		}
@@ -273,7 +273,7 @@ func TestNoticesAboutInternationalMail(t *testing.T) {
 		a.Text = "kein Postfach \u201eJ\u00f6rg\u201c"
 		o.setRespond(always(a))
 		o.submit(envelope{sender: delivery.Sender{SMTPUTF8: true}}, "j\u00f6rg@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		d := readDSN(t, o.inbox()[0])
 		if d.kinds != " text/plain message/global-delivery-status message/global" || d.fields[1].Get("Final-Recipient") != "utf-8; j\u00f6rg@there.example" {
 			t.Errorf("%s %v", d.kinds, d.fields)
@@ -296,7 +296,7 @@ func TestForeignWordsStayWords(t *testing.T) {
 		a.Host = "mx.there.example\r\nX: y"
 		o.setRespond(always(a))
 		o.submit(envelope{text: "From: alice@example.org\r\nMessage-ID: <a b\"c>\r\n\r\n" + strings.Repeat("long line ", 20_000) + "\r\n"}, "a@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		text := o.inbox()[0]
 		d := readDSN(t, text)
 		if d.fields[1].Get("Action") != "failed" || len(d.fields) != 2 || d.kinds != " text/plain message/delivery-status text/rfc822-headers" {
@@ -346,7 +346,7 @@ func TestWhatLeavesIsSignedInItsFinalBytes(t *testing.T) {
 		}
 		o.mu.Unlock()
 		o.submit(envelope{text: eight}, "a@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if len(got) != 3 || len(s.seen) != 2 || got[0] != got[2] {
 			t.Fatalf("%q, signed %d times", got, len(s.seen))
 		}
@@ -357,7 +357,7 @@ func TestWhatLeavesIsSignedInItsFinalBytes(t *testing.T) {
 		}
 		// What others sent goes on as it came.
 		o.submit(envelope{from: "far@away.example", text: eight}, "a@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if len(s.seen) != 2 || len(got) != 6 || got[3] != got[4] || !strings.HasSuffix(got[4], eight) {
 			t.Errorf("forwarded as %q", got[3:])
 		}
@@ -372,9 +372,9 @@ func TestSMTPUTF8IsAskedForOnlyWhereItIsNeeded(t *testing.T) {
 		o.mu.Unlock()
 		utf8 := delivery.Sender{SMTPUTF8: true}
 		o.submit(envelope{sender: utf8}, "a@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		o.submit(envelope{sender: utf8, text: "From: alice@example.org\r\nSubject: \u00e4\r\n\r\n"}, "a@there.example")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if len(got) != 2 || got[0] || !got[1] {
 			t.Errorf("%v", got)
 		}
