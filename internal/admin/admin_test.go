@@ -101,11 +101,12 @@ func TestCommandsWithAndWithoutAServer(t *testing.T) {
 }
 
 func lifeOfAnAccount(t *testing.T, s shell) {
-	s.fails(ExitFailed, "posthorn domain add example.org", "secret\n", "account", "add", "al@example.org", "--password-stdin")
 	s.ok("", "domain", "add", "Example.ORG")
+	s.fails(ExitFailed, "posthorn domain add example.com", "secret\n", "account", "add", "al@example.com", "--password-stdin")
 	s.fails(ExitFailed, "served already", "", "domain", "add", "example.org")
 	s.ok("secret\n", "account", "--password-stdin", "add", "Al@Example.org")
 	s.fails(ExitFailed, "the account exists", "secret\n", "account", "add", "al@example.org", "--password-stdin")
+	s.fails(ExitFailed, "unfit password", "caf\xe9\n", "account", "add", "latin1@example.org", "--password-stdin")
 	s.fails(ExitFailed, "password is empty", "\n", "account", "passwd", "al@example.org", "--password-stdin")
 	s.ok("other\n", "account", "passwd", "al@example.org", "--password-stdin")
 	s.fails(ExitFailed, "no such account", "x\n", "account", "passwd", "bo@example.org", "--password-stdin")
@@ -137,18 +138,35 @@ func lifeOfAnAccount(t *testing.T, s shell) {
 }
 
 func TestUsageErrors(t *testing.T) {
-	s := shell{t: t, dir: t.TempDir()}
+	s := shell{t: t, dir: filepath.Join(t.TempDir(), "data")}
 	s.fails(ExitUsage, "unknown command", "", "frobnicate")
 	s.fails(ExitUsage, "needs one of add, list, passwd, remove", "", "account", "ad")
-	s.fails(ExitUsage, "usage: posthorn account add ADDRESS", "", "account", "add")
+	s.fails(ExitUsage, "usage: posthorn account add ADDRESS [--password-stdin]", "", "account", "add")
 	s.fails(ExitUsage, `unexpected argument "b"`, "", "domain", "add", "a.example", "b")
 	s.fails(ExitUsage, "no --json", "", "domain", "add", "a.example", "--json")
 	s.fails(ExitUsage, "takes no password", "", "domain", "add", "a.example", "--password-stdin")
-	s.fails(ExitUsage, "-frob", "", "account", "list", "-frob")
-	s.fails(ExitUsage, "write it as name@example.org", "x\n", "account", "add", "nobody", "--password-stdin")
-	if entries, _ := os.ReadDir(s.dir); len(entries) != 0 && entries[0].Name() != "posthorn.db" {
-		t.Logf("the folder has %v", entries)
+	s.fails(ExitUsage, "unknown option -frob: `posthorn help", "", "account", "list", "-frob")
+	s.fails(ExitUsage, "option -mailbox needs a value", "", "undelete", "al@example.org", "--mailbox")
+	s.fails(ExitUsage, "write a number", "", "restore", "x", "--uid", "y")
+	if _, err := os.Stat(s.dir); !os.IsNotExist(err) {
+		t.Errorf("a wrong command line made the data folder: %v", err)
 	}
+	s.ok("", "domain", "add", "example.org")
+	s.fails(ExitUsage, "write it as name@example.org", "x\n", "account", "add", "nobody", "--password-stdin")
+	s.fails(ExitUsage, "DEST is empty", "", "backup", "")
+}
+
+// A command typed where the data folder is not, as with a relative data_dir,
+// must not answer for an empty store that it has just made.
+func TestOnlyDomainAddMakesAStore(t *testing.T) {
+	s := shell{t: t, dir: filepath.Join(t.TempDir(), "data")}
+	s.fails(ExitFailed, "there is no store yet: "+s.dir, "", "account", "list")
+	s.fails(ExitFailed, "there is no store yet: "+s.dir, "x\n", "account", "add", "al@example.org", "--password-stdin")
+	if _, err := os.Stat(s.dir); !os.IsNotExist(err) {
+		t.Errorf("the folder was made: %v", err)
+	}
+	s.ok("", "domain", "add", "example.org")
+	s.ok("", "account", "list")
 }
 
 func TestPasswordSetThroughTheServerCountsAtOnce(t *testing.T) {
@@ -231,9 +249,41 @@ func TestLineTakesConfigAnywhere(t *testing.T) {
 	if l, err := ParseLine(nil); err != nil || l.Command != "serve" || l.File != "./config.toml" {
 		t.Errorf("%+v, %v", l, err)
 	}
-	for _, args := range [][]string{{"-config"}, {"serve", "now"}, {"check", "x"}, {"-v"}} {
+	for _, args := range [][]string{{"-config"}, {"-config", ""}, {"-config="}, {"serve", "now"}, {"check", "x"}, {"-x"}, {"serve", "-x"},
+		{"account"}, {"acount", "list"}, {"account", "list", "--frob"}, {"help", "nonsense"}, {"help", "account", "frob"}} {
 		if _, err := ParseLine(args); err == nil {
 			t.Errorf("%v: no error", args)
+		}
+	}
+}
+
+func TestHelpIsWhereItIsLookedFor(t *testing.T) {
+	for _, tt := range []struct {
+		args     string
+		has, not string
+	}{
+		{"--help", "serve  ", ""},
+		{"-h", "account add ADDRESS", ""},
+		{"help", "verify", ""},
+		{"help account", "account add ADDRESS [--password-stdin]", "domain"},
+		{"account --help", "account list [--json]", "domain"},
+		{"account add --help", "account add ADDRESS [--password-stdin]", "account list"},
+		{"help domain dns", "[--check] [--json]", "domain list"},
+		{"account frob --help", "account list [--json]", "domain"},
+		{"frob --help", "verify", ""},
+		{"-config f --json verify -h", "verify [--full] [--json]", "domain"},
+		{"version", "posthorn ", "usage"},
+		{"--version", "posthorn ", "usage"},
+		{"-v", "posthorn ", "usage"},
+	} {
+		l, err := ParseLine(strings.Fields(tt.args))
+		var out strings.Builder
+		if err != nil || !l.Informs(&out) {
+			t.Errorf("%s: %+v, %v", tt.args, l, err)
+			continue
+		}
+		if got := out.String(); !strings.Contains(got, tt.has) || tt.not != "" && strings.Contains(got, tt.not) {
+			t.Errorf("%s says %q", tt.args, got)
 		}
 	}
 }

@@ -11,6 +11,9 @@ import (
 
 func backup(ctx context.Context, e *env) error {
 	dest := e.path(e.args[0])
+	if e.args[0] == "" {
+		return usageError{"DEST is empty: name a new folder"}
+	}
 	m, err := e.store.Backup(ctx, dest, nil)
 	switch {
 	case errors.Is(err, storage.ErrExists):
@@ -18,7 +21,7 @@ func backup(ctx context.Context, e *env) error {
 	case errors.Is(err, storage.ErrDiskFull):
 		return fmt.Errorf("%w: free space there or name a folder on another disk", err)
 	case err != nil:
-		return fmt.Errorf("%s: %w", dest, err)
+		return fmt.Errorf("%s: %w: name a new folder in one that is there and that the server's user may write to", dest, err)
 	}
 	_, err = fmt.Fprintf(e.out, "%s: %d accounts, %d messages, %d bytes\n", dest, m.Accounts, m.Messages, m.Bytes)
 	return err
@@ -31,11 +34,11 @@ func restore(ctx context.Context, e *env) error {
 	src := e.path(e.args[0])
 	switch {
 	case e.flags.uid != 0 && e.flags.mailbox == "":
-		return usageError{"restore: --uid needs --mailbox: a UID counts within one mailbox"}
+		return usageError{"--uid needs --mailbox: a UID counts within one mailbox"}
 	case e.flags.mailbox != "" && e.flags.account == "":
-		return usageError{"restore: --mailbox needs --account"}
+		return usageError{"--mailbox needs --account"}
 	case uint64(e.flags.uid) > 1<<32-1:
-		return usageError{fmt.Sprintf("restore: --uid %d: a UID is below 2^32", e.flags.uid)}
+		return usageError{fmt.Sprintf("--uid %d: a UID is below 2^32", e.flags.uid)}
 	}
 	if restoresAll(e) {
 		done, err := storage.Restore(ctx, src, e.dataDir, storage.Options{})

@@ -74,6 +74,8 @@ type command struct {
 	prompt   string   // what a terminal is asked; "": for a new password, twice
 	flags    []string // those of options that it takes
 
+	makes bool // a store, where there is none yet
+
 	// offline tells that the command, with these flags, works on a data folder
 	// that no server owns, and opens it itself. Nil: never.
 	offline func(e *env) bool
@@ -97,7 +99,7 @@ func commands() []command {
 		{words: "alias add", args: "ADDRESS TARGET...", help: "send an address's mail on to targets; @DOMAIN catches the rest of a domain", min: 2, max: -1, run: aliasAdd},
 		{words: "alias list", help: "list the aliases", json: true, run: aliasList},
 		{words: "alias remove", args: "ADDRESS", help: "remove an alias", min: 1, max: 1, run: aliasRemove},
-		{words: "domain add", args: "DOMAIN", help: "accept mail for a domain", min: 1, max: 1, run: domainAdd},
+		{words: "domain add", args: "DOMAIN", help: "accept mail for a domain", min: 1, max: 1, makes: true, run: domainAdd},
 		{words: "domain dns", args: "DOMAIN [--check]", help: "print the DNS records to publish, or see whether they are", min: 1, max: 1,
 			json: true, flags: []string{"check"}, run: domainDNS},
 		{words: "domain list", help: "list the domains", json: true, run: domainList},
@@ -139,15 +141,6 @@ func commands() []command {
 	}
 }
 
-// Usage is the text that lists the sub-commands of this package, a line each.
-func Usage() string {
-	var b strings.Builder
-	for _, c := range commands() {
-		fmt.Fprintf(&b, "  %-32s %s\n", strings.TrimSpace(c.words+" "+c.args), c.help)
-	}
-	return b.String()
-}
-
 // parse finds the command and its flags, which may stand before or after the
 // arguments; `--` ends them.
 func parse(args []string) (*command, *env, error) {
@@ -185,7 +178,7 @@ func parse(args []string) (*command, *env, error) {
 			if errors.Is(err, flag.ErrHelp) {
 				return nil, nil, usageError{"the commands are:\n" + Usage()}
 			}
-			return nil, nil, usageError{err.Error()}
+			return nil, nil, usageError{optionMistake(err)}
 		}
 		rest := flags.Args()
 		if len(rest) == 0 {
@@ -229,7 +222,7 @@ func unknown(words []string) string {
 }
 
 func (c *command) check(e *env) error {
-	usage := strings.TrimSpace("posthorn " + c.words + " " + c.args)
+	usage := "posthorn " + c.usage()
 	switch {
 	case len(e.args) < c.min:
 		return usageError{"an argument is missing: usage: " + usage}

@@ -31,7 +31,7 @@ const (
 // request is what a command sends to the server, one JSON object on a line.
 type request struct {
 	Args  []string `json:"args"`
-	Input string   `json:"input"` // the first line of standard input, for passwords
+	Input []byte   `json:"input"` // the first line of standard input, for passwords: any octets
 	Dir   string   `json:"dir"`   // where the command was typed, for paths among Args
 }
 
@@ -136,7 +136,7 @@ func (c *Control) answer(ctx context.Context, conn net.Conn) {
 			io.Copy(io.Discard, conn)
 		}()
 		e.site, e.workDir = c.site, q.Dir
-		e.store, e.in = c.store, bytes.NewReader([]byte(q.Input))
+		e.store, e.in = c.store, bytes.NewReader(q.Input)
 		e.out = writerFunc(func(p []byte) error { return send(frame{Out: string(p)}) })
 		e.err = writerFunc(func(p []byte) error { return send(frame{Err: string(p)}) })
 		exit = cmd.exec(ctx, e)

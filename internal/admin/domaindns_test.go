@@ -25,8 +25,8 @@ func newSite(t *testing.T, z *zonetest.Zone) Site {
 func TestDomainDNSPrintsAZoneThatChecks(t *testing.T) {
 	z := zonetest.Start(t)
 	s := shell{t: t, dir: t.TempDir(), site: newSite(t, z)}
-	s.fails(ExitFailed, "no such domain", "", "domain", "dns", "example.org")
 	s.ok("", "domain", "add", "example.org")
+	s.fails(ExitFailed, "no such domain", "", "domain", "dns", "example.com")
 	zone := s.ok("", "domain", "dns", "example.org")
 	types := map[string]int{}
 	parser := dns.NewZoneParser(strings.NewReader("$TTL 60\n"+zone), ".", "")

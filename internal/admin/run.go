@@ -43,7 +43,7 @@ func Run(ctx context.Context, dataDir string, site Site, args []string, in *os.F
 		e.dataDir, e.out, e.err = dataDir, out, errOut
 		return cmd.exec(ctx, e)
 	}
-	q := request{Args: args, Input: string(input), Dir: e.workDir}
+	q := request{Args: args, Input: input, Dir: e.workDir}
 	for deadline := time.Now().Add(startWait); ; {
 		exit, err := ask(ctx, dataDir, q, out, errOut)
 		if err == nil {
@@ -55,7 +55,7 @@ func Run(ctx context.Context, dataDir string, site Site, args []string, in *os.F
 		}
 		// A command frees no expunged mail: how long it is kept is the server's
 		// to know.
-		store, err := storage.Open(dataDir, storage.Options{Retention: math.MaxInt64, TraceRetention: math.MaxInt64})
+		store, err := storage.Open(dataDir, storage.Options{Retention: math.MaxInt64, TraceRetention: math.MaxInt64, Existing: !cmd.makes})
 		if err == nil {
 			defer store.Close()
 			e.store, e.in, e.out, e.err = store, bytes.NewReader(input), out, errOut

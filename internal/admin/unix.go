@@ -12,14 +12,14 @@ import (
 // maxSocketPath is what sun_path of unix(7) holds, the final NUL apart.
 const maxSocketPath = 107
 
-// listenUnix makes a socket that is 0600 from its first moment.
+// listenUnix makes a socket with mode 0600.
 func listenUnix(path string) (net.Listener, error) {
 	short, done, err := shortPath(path)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	// A socket has no moment of wider rights: the data folder is 0700 itself.
+	// Before the chmod the umask and the data folder's own mode, 0700, protect it.
 	ln, err := net.Listen("unix", short)
 	if err != nil {
 		return nil, err
