@@ -24,14 +24,19 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	store, err := storage.Open(t.TempDir(), storage.Options{Logger: slog.New(slog.DiscardHandler)})
+	h := openHouse(t, t.TempDir())
+	h.must(h.store.CreateDomain(t.Context(), "example.org"))
+	return h
+}
+
+func openHouse(t *testing.T, dir string) *house {
+	t.Helper()
+	store, err := storage.Open(dir, storage.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	h := &house{t: t, store: store}
-	h.must(store.CreateDomain(t.Context(), "example.org"))
-	return h
+	return &house{t: t, store: store}
 }
 
 func (h *house) must(err error) {
@@ -207,8 +212,6 @@ func (h *house) fill(a storage.Account) int64 {
 	h.must(h.store.Subscribe(h.t.Context(), a.ID, "empty", false))
 	return 16
 }
-
-type storageAccount = storage.Account
 
 // tree lists the files below a folder with sizes and times.
 func tree(t *testing.T, dir string) string {

@@ -24,7 +24,7 @@ const fetchMessages = 50
 type remote struct {
 	im     *Importer
 	src    *IMAPSource
-	client *imapclient.Client
+	client *session
 	format UIDLFormat
 }
 
@@ -36,7 +36,7 @@ func (im *Importer) IMAP(ctx context.Context, src IMAPSource) (Tally, error) {
 		return im.tally, err
 	}
 	defer client.Close()
-	defer context.AfterFunc(ctx, func() { client.Close() })()
+	defer context.AfterFunc(ctx, client.hangUp)()
 	r := remote{im: im, src: &src, client: client, format: im.UIDL}
 	if r.format == "" {
 		r.format = r.guessFormat()
@@ -223,8 +223,7 @@ func (b *fetch) some(ctx context.Context, uids []goimap.UID, final bool) (withou
 		}
 		m.copy = func(w io.Writer) error { return m.read(b, w) }
 		if err := b.folder.take(ctx, &m.letter); err != nil {
-			// Closing the connection ends the command: the rest of it may be long.
-			b.client.Close()
+			b.client.hangUp() // the rest of the answer may be long
 			cmd.Close()
 			return nil, err
 		}

@@ -70,12 +70,23 @@ func (c patientConn) Read(p []byte) (int, error) {
 
 func (c patientConn) SetReadDeadline(time.Time) error { return nil }
 
+// session is a connection with its client.
+type session struct {
+	*imapclient.Client
+	conn net.Conn
+}
+
+// hangUp ends the session from any goroutine. The client's own Close waits for
+// its reader, which waits for whoever reads a message.
+func (s *session) hangUp() { s.conn.Close() }
+
 // connect logs in.
-func (s *IMAPSource) connect(ctx context.Context) (*imapclient.Client, error) {
+func (s *IMAPSource) connect(ctx context.Context) (*session, error) {
 	client, err := s.greet(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.address(), err)
 	}
+	defer context.AfterFunc(ctx, client.hangUp)()
 	if client.Caps().Has(goimap.AuthCap(sasl.Plain)) {
 		err = client.Authenticate(sasl.NewPlainClient("", s.User, s.Password))
 	} else {
@@ -89,7 +100,7 @@ func (s *IMAPSource) connect(ctx context.Context) (*imapclient.Client, error) {
 }
 
 // greet connects, under TLS unless the server has none and s.Insecure.
-func (s *IMAPSource) greet(ctx context.Context) (*imapclient.Client, error) {
+func (s *IMAPSource) greet(ctx context.Context) (*session, error) {
 	options := &imapclient.Options{TLSConfig: &tls.Config{ServerName: s.Host, InsecureSkipVerify: s.Insecure}}
 	conn, err := s.dial(ctx)
 	if err != nil {
@@ -100,7 +111,7 @@ func (s *IMAPSource) greet(ctx context.Context) (*imapclient.Client, error) {
 		client, err := imapclient.NewStartTLS(conn, options)
 		stop()
 		if err == nil {
-			return client, nil
+			return &session{client, conn}, nil
 		}
 		conn.Close()
 		if _, refused := errors.AsType[*goimap.Error](err); !refused || !s.Insecure {
@@ -119,7 +130,8 @@ func (s *IMAPSource) greet(ctx context.Context) (*imapclient.Client, error) {
 		}
 		conn = secure
 	}
-	client := imapclient.New(conn, nil)
+	client := &session{imapclient.New(conn, nil), conn}
+	defer context.AfterFunc(ctx, client.hangUp)()
 	if err := client.WaitGreeting(); err != nil {
 		client.Close()
 		return nil, err

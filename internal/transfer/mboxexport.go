@@ -314,13 +314,13 @@ type quoter struct {
 	w     io.Writer
 	start bool // nothing of the line was seen but `>`
 	held  int  // octets of fromWord that were seen, and are not written yet
-	last  byte // that was seen
+	open  bool // the last line is not ended
 }
 
 func (q *quoter) Write(p []byte) (int, error) {
 	n := len(p)
 	if n > 0 {
-		q.last = p[n-1]
+		q.open = p[n-1] != '\n'
 	}
 	for len(p) > 0 {
 		if q.start {
@@ -375,7 +375,7 @@ func (q *quoter) release() error {
 // close ends the last line.
 func (q *quoter) close() error {
 	err := q.release()
-	if err == nil && q.last != '\n' && q.last != 0 {
+	if err == nil && q.open {
 		_, err = q.w.Write([]byte{'\n'})
 	}
 	return err

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"posthorn/storage"
 )
 
 func TestMaildirThereAndBack(t *testing.T) {
@@ -28,9 +30,8 @@ func TestMaildirThereAndBack(t *testing.T) {
 	if after := tree(t, dest); after != before {
 		t.Errorf("a second export changed something:\n%s\nwas\n%s", after, before)
 	}
-	for _, a := range []string{"bo", "al"} {
-		account := map[string]int{"bo": 1, "al": 0}[a]
-		im, _ := h.importer([]storageAccount{al, bo}[account])
+	for _, account := range []storage.Account{al, bo} {
+		im, _ := h.importer(account)
 		done, err = im.Maildir(t.Context(), dest)
 		h.tally(done, Tally{Present: n}, err)
 	}
