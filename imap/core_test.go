@@ -216,6 +216,19 @@ func TestUnauthenticateEndsCompression(t *testing.T) {
 	c.expect("b4 OK ")
 }
 
+// Every login is in the log, so that its owner can see what a stolen password did.
+func TestLoginsAreLogged(t *testing.T) {
+	h := newHarness(t)
+	h.login(t, alice)
+	log := h.log.String()
+	if !strings.Contains(log, `level=INFO msg="logged in" service=imap addr=127.0.0.1 account=`+alice) {
+		t.Errorf("log %q", log)
+	}
+	if strings.Contains(log, secret) {
+		t.Error("the password is in the log")
+	}
+}
+
 func TestAutologoutBeforeLogin(t *testing.T) {
 	h := newHarness(t, func(c *Config, _ *Options) { c.LoginTimeout = 300 * time.Millisecond })
 	c := h.connect(t, "")

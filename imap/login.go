@@ -107,7 +107,7 @@ func (s *session) loggedIn(c *call, id auth.Identity) error {
 	}
 	s.id, s.state = id, authenticated
 	s.rd.SetLimits(s.limits())
-	s.log.Debug("logged in", "account", id.Address)
+	s.log.Info("logged in", "account", id.Address)
 	// RFC 9051 7.1: a CAPABILITY code spares the client a question.
 	c.code = "CAPABILITY " + string(s.appendCapabilities(nil))
 	c.text = "Logged in"

@@ -54,6 +54,7 @@ func (c *conn) auth(argument string) {
 		c.wrong(translate(err)) // auth has logged it
 	default:
 		s.authenticated()
+		c.log.Info("logged in", "account", s.client.Login)
 		c.say(235, 2, 7, 0, "Authentication succeeded")
 	}
 }

@@ -328,6 +328,9 @@ func TestSCRAMLogin(t *testing.T) {
 	if !talk.Valid() {
 		t.Error("the server did not prove that it knows the password")
 	}
+	if log := w.log.String(); !strings.Contains(log, `msg="logged in" service=submission client=127.0.0.1:`) || !strings.Contains(log, "account=bob@example.org") {
+		t.Errorf("who logged in is not in the log: %q", log)
+	}
 	c.say("MAIL FROM:<bob@example.org>\r\n")
 	c.expect("250")
 }
