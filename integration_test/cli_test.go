@@ -187,6 +187,11 @@ func TestSIGHUPReloadsTheCertificate(t *testing.T) {
 			t.Errorf("%s: certificate %d, want 2", service, n)
 		}
 	}
+	if err := os.Chmod(filepath.Join(f.dir, "key.pem"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.signal(syscall.SIGHUP)
+	eventually(t, "a warning about the key", func() bool { return strings.Contains(s.text(), "may use the key") })
 	// A mistake changes nothing, and says so.
 	if err := os.WriteFile(filepath.Join(f.dir, "cert.pem"), []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"posthorn/auth"
+	"posthorn/internal/certs"
 	"posthorn/storage"
 )
 
@@ -285,5 +286,25 @@ func TestHelpIsWhereItIsLookedFor(t *testing.T) {
 		if got := out.String(); !strings.Contains(got, tt.has) || tt.not != "" && strings.Contains(got, tt.not) {
 			t.Errorf("%s says %q", tt.args, got)
 		}
+	}
+}
+
+func TestCheckLooksAtTheDataFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		dataDir string
+		fine    bool
+	}{{dir, true}, {filepath.Join(dir, "new"), true}, {file, false}} {
+		var out strings.Builder
+		if err := Check("config.toml", tt.dataDir, certs.Config{SelfSigned: true}, "mail.example.org", &out); (err == nil) != tt.fine {
+			t.Errorf("%s: %v, %q", tt.dataDir, err, out.String())
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "new")); !os.IsNotExist(err) {
+		t.Error("check made the folder")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"strings"
 
@@ -125,7 +126,10 @@ func Version() string {
 
 // Check looks at what a start would trip over, beyond the file's own mistakes,
 // without touching the data folder.
-func Check(file string, tls certs.Config, hostname string, out io.Writer) error {
+func Check(file, dataDir string, tls certs.Config, hostname string, out io.Writer) error {
+	if info, err := os.Stat(dataDir); err == nil && !info.IsDir() {
+		return fmt.Errorf("data_dir is no folder: %s: name a folder, or one to make", dataDir)
+	}
 	warnings, err := certs.Check(tls, hostname)
 	if err != nil {
 		return err

@@ -94,5 +94,9 @@ func reload(ctx context.Context, file string, store *storage.Store, keeper *cert
 		log.Error("reload failed; the old settings stay", "err", err)
 		return
 	}
-	log.Info("reloaded", "certificate", keeper.Info().Fingerprint)
+	cert := keeper.Info()
+	for _, w := range cert.Warnings {
+		log.Warn("certificate", "source", cert.Source, "warning", w)
+	}
+	log.Info("reloaded", "certificate", cert.Fingerprint)
 }
