@@ -170,7 +170,11 @@ func ask(ctx context.Context, dataDir string, q request, out, errOut io.Writer) 
 	dec := json.NewDecoder(conn)
 	for {
 		var f frame
-		if err := dec.Decode(&f); err != nil {
+		err := dec.Decode(&f)
+		if err != nil && ctx.Err() != nil {
+			return 0, errors.New("interrupted; what was done stays")
+		}
+		if err != nil {
 			return 0, fmt.Errorf("the server went away before the command ended: %w", err)
 		}
 		if f.Exit != nil {

@@ -231,7 +231,7 @@ func (m *mboxOut) ownFields(ctx context.Context, uids []storage.UID) (map[storag
 		var own ownFields
 		for _, header := range [][]byte{c.CopyPrefix, c.Header} {
 			for i, name := range mboxFields {
-				if _, has := message.Field(header, name); has {
+				if _, has := message.Field(header, strings.ToLower(name)); has {
 					own.names |= 1 << i
 				}
 			}
@@ -295,13 +295,13 @@ func (m *mboxOut) field(name string, msg *storage.Message, uidl string) string {
 		return b.String()
 	}
 	switch name {
-	case "status":
+	case "Status":
 		return letters(map[byte]storage.Flags{'R': storage.Seen}, "R") + "O"
-	case "x-status":
+	case "X-Status":
 		return letters(map[byte]storage.Flags{'A': storage.Answered, 'F': storage.Flagged, 'D': storage.Deleted, 'T': storage.Draft}, "ADFT")
-	case "x-keywords":
+	case "X-Keywords":
 		return strings.Join(keywordNames(m.keywords, msg.Keywords), " ")
-	case "x-uidl":
+	case "X-UIDL":
 		if m.box.Name == inbox {
 			return uidl
 		}

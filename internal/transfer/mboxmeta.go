@@ -14,8 +14,8 @@ import (
 // within it. They are no part of the message: the first of each name is taken
 // out. Exports write one for each name that a message has of its own.
 var mboxFields = [...]string{
-	"status", "x-status", "x-keywords", "x-uid", "x-imap", "x-imapbase", "x-uidl",
-	"x-mozilla-status", "x-mozilla-status2", "x-mozilla-keys",
+	"Status", "X-Status", "X-Keywords", "X-UID", "X-IMAP", "X-IMAPbase", "X-UIDL",
+	"X-Mozilla-Status", "X-Mozilla-Status2", "X-Mozilla-Keys",
 }
 
 // maxMetaLine bounds a line of a header that may be such a field.
@@ -25,7 +25,7 @@ const maxMetaLine = 64 << 10
 type metaFilter struct {
 	w      io.Writer
 	line   []byte            // of the header, so far
-	fields map[string]string // by name; of date and received too
+	fields map[string]string // by name in lower case; of date and others too
 	body   bool              // the header is over
 	long   bool              // within a line that is too long to be one
 	taking string            // the field that is taken out; ""
@@ -91,7 +91,7 @@ func (f *metaFilter) begin(line []byte) {
 		return
 	}
 	for _, field := range mboxFields {
-		if lower == field {
+		if strings.EqualFold(lower, field) {
 			f.taking = lower
 		}
 	}

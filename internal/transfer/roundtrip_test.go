@@ -62,6 +62,10 @@ func TestMboxThereAndBack(t *testing.T) {
 	done, err := h.exporter(al).Mbox(t.Context(), dest)
 	h.tally(done, Tally{Done: n}, err)
 
+	if text, _ := os.ReadFile(filepath.Join(dest, "INBOX.mbox")); !strings.Contains(string(text), "\nStatus: RO\nX-Status: ADFT\n") {
+		t.Errorf("INBOX.mbox has no flags in its fields: %.300q", text)
+	}
+
 	im, problems := h.importer(bo)
 	done, err = im.Mbox(t.Context(), dest)
 	h.tally(done, Tally{Done: n}, err)
