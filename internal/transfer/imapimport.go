@@ -224,7 +224,9 @@ func (b *fetch) some(ctx context.Context, uids []goimap.UID, final bool) (withou
 		m.copy = func(w io.Writer) error { return m.read(b, w) }
 		if err := b.folder.take(ctx, &m.letter); err != nil {
 			b.client.hangUp() // the rest of the answer may be long
-			cmd.Close()
+			if !m.cut {
+				cmd.Close()
+			}
 			return nil, err
 		}
 	}
@@ -240,6 +242,9 @@ type fetched struct {
 	uid  goimap.UID
 	data *imapclient.FetchMessageData
 	text io.Reader
+	// cut: the connection ended within the text, which nobody may read again:
+	// the client's reader goes on, and ends, by itself.
+	cut bool
 }
 
 // next takes what the server tells of the message, up to the text.
@@ -269,7 +274,7 @@ func (m *fetched) read(b *fetch, w io.Writer) error {
 	}
 	sink := summing{w: w}
 	if _, err := io.Copy(&sink, m.text); err != nil {
-		if sink.err == nil {
+		if m.cut = sink.err == nil; m.cut {
 			err = lost{err}
 		}
 		return err
