@@ -140,11 +140,13 @@ func (f *folder) startProgram(program string) *server {
 	return nil
 }
 
-// follow reads the log to its end, and closes listening when all ports are open.
+// follow reads the log to its end. It closes listening when all ports are open,
+// which the first line about something else shows; from then on addrs is fixed.
 func (s *server) follow(stderr io.Reader, listening chan<- struct{}) {
 	opened := regexp.MustCompile(`msg=listening service=(\S+) addr=(\S+)`)
 	lines := bufio.NewScanner(stderr)
 	lines.Buffer(nil, 1<<20)
+	told := false
 	for lines.Scan() {
 		s.mu.Lock()
 		s.log.Write(lines.Bytes())
@@ -152,9 +154,9 @@ func (s *server) follow(stderr io.Reader, listening chan<- struct{}) {
 		s.mu.Unlock()
 		if m := opened.FindStringSubmatch(lines.Text()); m != nil {
 			s.addrs[m[1]] = m[2]
-			if len(s.addrs) == len(services()) {
-				close(listening)
-			}
+		} else if len(s.addrs) > 0 && !told {
+			told = true
+			close(listening)
 		}
 	}
 	_ = s.cmd.Wait() // the exit status is read from ProcessState
