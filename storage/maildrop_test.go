@@ -68,6 +68,9 @@ func TestOctetMarksFollowTheMessage(t *testing.T) {
 }
 
 func TestRemoveIsOneCommit(t *testing.T) {
+	if raceEnabled {
+		t.Skip("20,000 rows take minutes under the race detector")
+	}
 	var commits atomic.Int32
 	o := quiet()
 	fail := errors.New("made up")
