@@ -139,11 +139,15 @@ func TestCloseEndsABackup(t *testing.T) {
 	alice := testAccount(t, s, "alice@example.org")
 	deliver(t, s, testBody(1, 8<<20), alice.ID)
 	dest := filepath.Join(t.TempDir(), "copy")
-	begun, ended := make(chan struct{}), make(chan error)
+	begun, closing, ended := make(chan struct{}), make(chan struct{}), make(chan error)
 	var once sync.Once
 	go func() {
 		_, err := s.Backup(context.Background(), dest, func(int, int) {
-			once.Do(func() { close(begun) })
+			once.Do(func() {
+				close(begun)
+				<-closing
+				time.Sleep(300 * time.Millisecond) // for Close to reach it
+			})
 			time.Sleep(10 * time.Millisecond)
 		})
 		ended <- err
@@ -153,7 +157,10 @@ func TestCloseEndsABackup(t *testing.T) {
 		t.Errorf("a second backup: %v", err)
 	}
 	closed := make(chan error)
-	go func() { closed <- s.Close() }()
+	go func() {
+		close(closing)
+		closed <- s.Close()
+	}()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the backup ended with %v", err)
 	}
