@@ -95,7 +95,8 @@ func child(t *testing.T, work, data, place string, patience time.Duration) (outp
 		return out.String(), true
 	case <-time.After(patience):
 		cmd.Process.Kill() // unless it ended just now
-		return out.String(), <-done == nil
+		err := <-done      // the output is whole only then
+		return out.String(), err == nil
 	}
 }
 
