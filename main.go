@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, in *os.File, out, errOut io.Writer)
 	switch {
 	case err != nil:
 	case line.Command == "check":
-		err = admin.Check(line.File, cfg.DataPath(), cfg.TLS, cfg.Hostname, out)
+		err = admin.Check(ctx, line.File, cfg.DataPath(), cfg.TLS, cfg.Site(), out)
 	case line.Command == "serve":
 		err = server.Run(ctx, cfg, line.File, slog.New(slog.NewTextHandler(errOut, nil)))
 	default:

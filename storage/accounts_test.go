@@ -194,6 +194,10 @@ func TestUpgradeKeepsACopyAndIsAllOrNothing(t *testing.T) {
 	if n := number(t, s, "PRAGMA user_version"); n != known {
 		t.Errorf("a failed upgrade left version %d", n)
 	}
+	s.options.NoUpgrade = true
+	if err := s.migrate(s.writer.conn, steps); !errors.Is(err, ErrOldSchema) || number(t, s, "PRAGMA user_version") != known {
+		t.Errorf("an upgrade that is not wanted: %v", err)
+	}
 	os.RemoveAll(filepath.Join(dir, snapshotDir))
 	if err := migrate(steps); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,8 @@ var (
 	ErrLocked    = errors.New("the data folder is in use") // by another process
 	ErrDamaged   = errors.New("damaged on the disk")       // what was asked for; the rest of the store works
 	ErrClosed    = errors.New("the store is closed")
-	ErrStop      = errors.New("stop") // a callback's way to end an iteration early; not returned
+	ErrOldSchema = errors.New("the database is of an older posthorn") // and Options.NoUpgrade is set
+	ErrStop      = errors.New("stop")                                 // a callback's way to end an iteration early; not returned
 )
 
 // sentinel is what a driver's or the system's error means to callers, or nil.

@@ -22,6 +22,9 @@ func (s *Store) migrate(c *conn, steps []string) error {
 	if version == len(steps) {
 		return nil
 	}
+	if version > 0 && s.options.NoUpgrade {
+		return refuse("the database has to be upgraded first", path, "the next start of the server does it", ErrOldSchema)
+	}
 	if version > 0 {
 		if err := s.snapshot(c, version); err != nil {
 			return err

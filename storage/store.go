@@ -43,6 +43,9 @@ type Options struct {
 	Idle func()
 	// Existing refuses a folder without a store, where Open makes one otherwise.
 	Existing bool
+	// NoUpgrade refuses a database of an older schema with ErrOldSchema, where
+	// Open upgrades it otherwise.
+	NoUpgrade bool
 	// Fault, for tests, runs before named steps ("begin", "commit", "chunk",
 	// "read") and fails them with the error it returns.
 	Fault func(step string) error

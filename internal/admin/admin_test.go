@@ -126,6 +126,15 @@ func lifeOfAnAccount(t *testing.T, s shell) {
 		t.Errorf("alias list: %q", out)
 	}
 	s.fails(ExitFailed, "not served here", "", "alias", "add", "a@b.example", "al@example.org")
+	s.fails(ExitFailed, "this would lead in a circle, in which mail goes nowhere: a@example.org -> a@example.org: nothing was changed", "", "alias", "add", "a@example.org", "A@example.org")
+	s.ok("", "alias", "add", "b@example.org", "c@example.org")
+	s.ok("", "alias", "add", "c@example.org", "info@example.org")
+	s.fails(ExitFailed, "info@example.org -> b@example.org -> c@example.org -> info@example.org: nothing", "", "alias", "add", "info@example.org", "b@example.org")
+	if out := s.ok("", "alias", "check"); !strings.Contains(out, "nothing is wrong") {
+		t.Errorf("alias check: %q", out)
+	}
+	s.ok("", "alias", "remove", "b@example.org")
+	s.ok("", "alias", "remove", "c@example.org")
 	s.ok("", "alias", "remove", "info@example.org")
 	s.fails(ExitFailed, "no such alias", "", "alias", "remove", "info@example.org")
 
@@ -300,11 +309,52 @@ func TestCheckLooksAtTheDataFolder(t *testing.T) {
 		fine    bool
 	}{{dir, true}, {filepath.Join(dir, "new"), true}, {file, false}} {
 		var out strings.Builder
-		if err := Check("config.toml", tt.dataDir, certs.Config{SelfSigned: true}, "mail.example.org", &out); (err == nil) != tt.fine {
+		if err := Check(t.Context(), "config.toml", tt.dataDir, certs.Config{SelfSigned: true}, Site{Hostname: "mail.example.org"}, &out); (err == nil) != tt.fine {
 			t.Errorf("%s: %v, %q", tt.dataDir, err, out.String())
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "new")); !os.IsNotExist(err) {
 		t.Error("check made the folder")
+	}
+}
+
+func TestCheckTellsOfAliasesThatLeadNowhere(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		s := shell{t: t, dir: t.TempDir()}
+		s.ok("", "domain", "add", "example.org")
+		store, err := storage.Open(s.dir, storage.Options{Logger: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As posthorn made them before it looked, or as another order of commands does.
+		for _, a := range []storage.Alias{
+			{Address: "a@example.org", Targets: []string{"b@example.org"}},
+			{Address: "b@example.org", Targets: []string{"a@example.org"}},
+			{Address: "c@example.org", Targets: []string{"gone@example.org"}},
+		} {
+			if err := store.SetAlias(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if running {
+			serve(t, s.dir)
+		}
+		var out strings.Builder
+		err = Check(t.Context(), "config.toml", s.dir, certs.Config{SelfSigned: true}, Site{Hostname: "mail.example.org"}, &out)
+		for _, want := range []string{"warning: aliases lead in a circle, in which mail goes nowhere: a@example.org -> b@example.org -> a@example.org\n",
+			"warning: the alias c@example.org leads to gone@example.org, where nobody is\n", "config.toml is fine\n"} {
+			if err != nil || !strings.Contains(out.String(), want) {
+				t.Errorf("running %v: no %q in %q, %v", running, want, out.String(), err)
+			}
+		}
+		exit, lines, complaint := s.run("", "alias", "check")
+		if exit != ExitFailed || strings.Count(lines, "\n") != 2 || !strings.Contains(complaint, "2 problems found") {
+			t.Errorf("alias check: %d, %q, %q", exit, lines, complaint)
+		}
+		// A way out can be added to a circle that is there.
+		s.ok("", "alias", "add", "a@example.org", "x@elsewhere.example")
 	}
 }

@@ -97,6 +97,7 @@ func commands() []command {
 		{words: "account set", args: "ADDRESS KEY=VALUE...", help: "set quota, quota_messages or a pop3.* policy; KEY= takes it away", min: 2, max: -1, run: accountSet},
 		{words: "account show", args: "ADDRESS", help: "show an account with what counts for it", min: 1, max: 1, json: true, run: accountShow},
 		{words: "alias add", args: "ADDRESS TARGET...", help: "send an address's mail on to targets; @DOMAIN catches the rest of a domain", min: 2, max: -1, run: aliasAdd},
+		{words: "alias check", help: "look for aliases that lead in a circle or to nobody", run: aliasCheck},
 		{words: "alias list", help: "list the aliases", json: true, run: aliasList},
 		{words: "alias remove", args: "ADDRESS", help: "remove an alias", min: 1, max: 1, run: aliasRemove},
 		{words: "domain add", args: "DOMAIN", help: "accept mail for a domain", min: 1, max: 1, makes: true, run: domainAdd},

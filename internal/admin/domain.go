@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"posthorn/internal/address"
+	"posthorn/internal/delivery"
 	"posthorn/internal/mailauth"
 	"posthorn/storage"
 )
@@ -88,12 +89,12 @@ func aliasAdd(ctx context.Context, e *env) error {
 	} else if !known {
 		return fmt.Errorf("%s: the domain %s is not served here: posthorn domain add %[2]s", key, domain)
 	}
-	alias := storage.Alias{Address: key}
-	if old, err := e.store.Alias(ctx, key); err == nil {
-		alias.Targets = old.Targets
-	} else if !errors.Is(err, storage.ErrNotFound) {
+	old, err := e.store.Alias(ctx, key)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
+	old.Address = key
+	alias := storage.Alias{Address: key, Targets: slices.Clone(old.Targets)}
 	for _, s := range e.args[1:] {
 		target, err := parseAddress(s)
 		if err != nil {
@@ -104,7 +105,54 @@ func aliasAdd(ctx context.Context, e *env) error {
 			alias.Targets = append(alias.Targets, target.String())
 		}
 	}
+	if err := e.refuseLoop(ctx, old, alias); err != nil {
+		return err
+	}
 	return e.store.SetAlias(ctx, alias)
+}
+
+// refuseLoop is an error where the change of an alias would close a circle. One
+// that was there before is for `alias check` to tell, so that targets can be added
+// to mend it.
+func (e *env) refuseLoop(ctx context.Context, old, changed storage.Alias) error {
+	loop, err := delivery.LoopBy(ctx, e.store, e.site.Delivery, changed)
+	if err != nil || loop == nil {
+		return err
+	}
+	if before, err := delivery.LoopBy(ctx, e.store, e.site.Delivery, old); err != nil || before != nil {
+		return err
+	}
+	return fmt.Errorf("%s: this would lead in a circle, in which mail goes nowhere: %s: nothing was changed", changed.Address, loop)
+}
+
+func aliasCheck(ctx context.Context, e *env) error {
+	problems, err := aliasProblems(ctx, e.store, e.site.Delivery)
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		if _, err := fmt.Fprintln(e.out, p); err != nil {
+			return err
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%d problems found: `posthorn alias remove` and `posthorn alias add` mend them", len(problems))
+	}
+	_, err = fmt.Fprintln(e.out, "nothing is wrong with the aliases")
+	return err
+}
+
+// aliasProblems are a line each.
+func aliasProblems(ctx context.Context, store *storage.Store, c delivery.Config) ([]string, error) {
+	loops, strays, err := delivery.CheckAliases(ctx, store, c)
+	var problems []string
+	for _, l := range loops {
+		problems = append(problems, fmt.Sprintf("aliases lead in a circle, in which mail goes nowhere: %s", l))
+	}
+	for _, s := range strays {
+		problems = append(problems, fmt.Sprintf("the alias %s leads to %s, where nobody is", s.Alias, s.Target))
+	}
+	return problems, err
 }
 
 // aliasLine is a line of `alias list --json`.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"posthorn/internal/delivery"
 	"posthorn/internal/mailauth"
 	"posthorn/internal/resolver"
 	"posthorn/storage"
@@ -20,6 +21,7 @@ type Site struct {
 	Hostname string
 	Services []Service // for mail programs
 	Settings Settings  // that accounts and domains may have; nil: none
+	Delivery delivery.Config
 	// Relays are the smarthosts by which mail leaves.
 	Relays []string
 	// PublicKeyHash gives the data of a TLSA 3 1 1 record; "" where the

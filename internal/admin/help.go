@@ -10,7 +10,7 @@ import (
 const usage = `usage: posthorn [-config FILE] [COMMAND ...]
 
   serve                            run the server (the default)
-  check                            look for mistakes in the configuration
+  check                            look for mistakes in the configuration and the aliases
   version                          say which version this is
   help [COMMAND]                   show this, or a command with all its options
 `

@@ -4,11 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"strings"
-
-	"posthorn/internal/certs"
 )
 
 // Line is a command line with its -config taken out.
@@ -122,21 +119,4 @@ func Version() string {
 		}
 	}
 	return "devel"
-}
-
-// Check looks at what a start would trip over, beyond the file's own mistakes,
-// without touching the data folder.
-func Check(file, dataDir string, tls certs.Config, hostname string, out io.Writer) error {
-	if info, err := os.Stat(dataDir); err == nil && !info.IsDir() {
-		return fmt.Errorf("data_dir is no folder: %s: name a folder, or one to make", dataDir)
-	}
-	warnings, err := certs.Check(tls, hostname)
-	if err != nil {
-		return err
-	}
-	for _, w := range warnings {
-		fmt.Fprintln(out, "warning:", w)
-	}
-	_, err = fmt.Fprintf(out, "%s is fine\n", file)
-	return err
 }

@@ -38,7 +38,7 @@ func (c *Config) Services() []admin.Service {
 // Site is what the commands have to know of the file. A certificate that nobody
 // vouches for is not worth a TLSA record's risk, so a made one has none.
 func (c *Config) Site() admin.Site {
-	site := admin.Site{Hostname: c.Hostname, Services: c.Services(), Settings: c.POP3}
+	site := admin.Site{Hostname: c.Hostname, Services: c.Services(), Settings: c.POP3, Delivery: c.Delivery}
 	for _, r := range c.Routes {
 		if r.Domain == "*" {
 			site.Relays = append(site.Relays, r.Host)

@@ -72,6 +72,7 @@ type Options struct {
 
 // Agent takes in mail for one store. Safe for concurrent use.
 type Agent struct {
+	directory
 	store    *storage.Store
 	hostname string
 	config   Config
@@ -87,7 +88,8 @@ type Agent struct {
 // New makes the agent of a store. Hostname is a domain name in normal form.
 func New(store *storage.Store, o Options) *Agent {
 	a := &Agent{
-		store: store, counters: newCounters(o.Metrics), hostname: o.Hostname, config: o.Config, checks: o.Checks, log: o.Logger, now: o.Now,
+		directory: directory{store, o.Config.RecipientDelimiter},
+		store:     store, counters: newCounters(o.Metrics), hostname: o.Hostname, config: o.Config, checks: o.Checks, log: o.Logger, now: o.Now,
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 	}
 	if a.log == nil {
@@ -191,7 +193,7 @@ func (t *Transaction) admit(ctx context.Context, r Recipient) error {
 			t.forwarder = path.ASCIIDomain()
 		}
 		if err == nil && len(e.copies)+len(e.hops) == 0 {
-			t.agent.log.Error("an alias leads to no mailbox; mend it with: alias remove, alias add", "address", r.Path.String())
+			t.agent.log.Warn("an alias leads to no mailbox; `posthorn alias check` tells why", "address", r.Path.String())
 			err = refuse(451, 4, 3, 5, "This address is not set up properly here")
 		}
 	case t.client.Role == Submission && t.client.Account != 0, e.notice:

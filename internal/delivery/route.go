@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -18,109 +17,6 @@ const (
 	maxDestinations = 1000
 )
 
-// destination is where one address leads in one step: an account or the targets
-// of an alias.
-type destination struct {
-	account *storage.Account
-	alias   string // its address in the store
-	targets []string
-}
-
-func (d destination) found() bool { return d.account != nil || d.targets != nil }
-
-// lookup finds the destination of a local address: the alias or account of just
-// this name, then that of the name without its detail, then the accounts that
-// answer for postmaster and abuse, then the domain's catch-all. An alias stands
-// before an account of its name, so that an account's mail can be forwarded and,
-// if the alias names the account too, kept.
-func (a *Agent) lookup(ctx context.Context, to address.Address) (destination, error) {
-	names := a.names(to)
-	for _, name := range names {
-		d, err := a.alias(ctx, name.Key())
-		if err != nil || d.found() {
-			return d, err
-		}
-		if d, err = a.account(ctx, name.Key()); err != nil || d.found() {
-			return d, err
-		}
-	}
-	for _, name := range names {
-		if isRoleName(name.Local) {
-			d, err := a.keeper(ctx, to.ASCIIDomain())
-			if err != nil || d.found() {
-				return d, err
-			}
-		}
-	}
-	return a.alias(ctx, "@"+to.ASCIIDomain())
-}
-
-// names are what an address may stand under, the closest first.
-func (a *Agent) names(to address.Address) []address.Address {
-	if base, _, ok := to.Split(a.config.RecipientDelimiter); ok {
-		return []address.Address{to, base}
-	}
-	return []address.Address{to}
-}
-
-func (a *Agent) account(ctx context.Context, key string) (destination, error) {
-	account, err := a.store.AccountByAddress(ctx, key)
-	if errors.Is(err, storage.ErrNotFound) {
-		return destination{}, nil
-	}
-	if err != nil {
-		return destination{}, err
-	}
-	return destination{account: &account}, nil
-}
-
-func (a *Agent) alias(ctx context.Context, key string) (destination, error) {
-	alias, err := a.store.Alias(ctx, key)
-	if errors.Is(err, storage.ErrNotFound) {
-		return destination{}, nil
-	}
-	if err != nil {
-		return destination{}, err
-	}
-	return destination{alias: key, targets: alias.Targets}, nil
-}
-
-// isRoleName: the names that every domain answers to, RFC 5321 4.5.1 and
-// RFC 2142 4.
-func isRoleName(local string) bool {
-	return strings.EqualFold(local, "postmaster") || strings.EqualFold(local, "abuse")
-}
-
-// keeper is who reads a domain's role mail: its first account, or for a domain
-// of aliases alone the first account of the first domain that has one.
-func (a *Agent) keeper(ctx context.Context, domain string) (destination, error) {
-	account, err := a.store.FirstAccount(ctx, domain)
-	if err == nil {
-		return destination{account: &account}, nil
-	}
-	if !errors.Is(err, storage.ErrNotFound) {
-		return destination{}, err
-	}
-	catchAll, err := a.alias(ctx, "@"+domain)
-	if err != nil || catchAll.found() {
-		return catchAll, err
-	}
-	domains, err := a.store.Domains(ctx)
-	if err != nil {
-		return destination{}, err
-	}
-	for _, d := range domains {
-		account, err := a.store.FirstAccount(ctx, d.Name)
-		if err == nil {
-			return destination{account: &account}, nil
-		}
-		if !errors.Is(err, storage.ErrNotFound) {
-			return destination{}, err
-		}
-	}
-	return destination{}, nil
-}
-
 // ownPostmaster gives a domain to the bare postmaster, and to the role names at
 // our hostname or at the address literal of this very connection: RFC 5321
 // 4.1.1.3 and 4.5.1. Other addresses come back as they are.
@@ -130,7 +26,7 @@ func (a *Agent) ownPostmaster(ctx context.Context, to address.Address, local net
 	if !ours || !isRoleName(to.Local) {
 		return to, nil
 	}
-	domains, err := a.store.Domains(ctx)
+	domains, err := a.book.Domains(ctx)
 	if err != nil {
 		return to, err
 	}
@@ -148,13 +44,6 @@ func (a *Agent) ownPostmaster(ctx context.Context, to address.Address, local net
 		}
 	}
 	return address.Address{Local: to.Local, Domain: best}, nil
-}
-
-func (a *Agent) isLocal(ctx context.Context, to address.Address) (bool, error) {
-	if to.Domain == "" || to.IsLiteral() {
-		return false, nil
-	}
-	return a.store.HasDomain(ctx, to.ASCIIDomain())
 }
 
 // owns reports whether the account may send as this address: its own, with any
@@ -225,16 +114,11 @@ func (e *expansion) local(ctx context.Context, to address.Address, depth int) er
 // again meets an alias that was followed already, in a circle or by two ways:
 // only an account of the name can be meant.
 func (e *expansion) again(ctx context.Context, to address.Address) error {
-	for _, name := range e.agent.names(to) {
-		d, err := e.agent.account(ctx, name.Key())
-		if err != nil {
-			return err
-		}
-		if d.account != nil {
-			return e.copyTo(d.account)
-		}
+	d, err := e.agent.namesake(ctx, to)
+	if err != nil || !d.found() {
+		return err
 	}
-	return nil
+	return e.copyTo(d.account)
 }
 
 // follow expands an alias. Each is followed once, so that circles end.
