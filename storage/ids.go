@@ -5,6 +5,10 @@ import "fmt"
 // AccountID names an account for ever: it is never reused.
 type AccountID int64
 
+// Ourselves stands for this server where it submits what it wrote itself:
+// notifications and reports. It is no account.
+const Ourselves AccountID = -1
+
 // MailboxID names a mailbox for ever, through renames: it is never reused.
 type MailboxID int64
 

@@ -14,7 +14,7 @@ import (
 type Lease struct {
 	QueueID     string
 	ReversePath string    // "" is the null reverse-path
-	Submitter   AccountID // 0: it came from outside, or is a notification of ours
+	Submitter   AccountID // Ourselves: this server wrote it; 0: it came from outside
 	Size        int64
 	Queued      time.Time
 	Ret         string // DSN RET: "", FULL or HDRS

@@ -199,7 +199,7 @@ type Acceptance struct {
 	Prefix      []byte    // transaction header lines, above the body of copies and hops alike
 	Parsed      Parsed    // of Prefix + body
 	ReversePath string    // "" is the null reverse-path
-	Submitter   AccountID // who submitted; 0 for mail from outside
+	Submitter   AccountID // who submitted; Ourselves for what this server writes; 0 for mail from outside
 	Received    time.Time
 	Copies      []Copy
 	Hops        []Hop

@@ -57,7 +57,7 @@ func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.A
 	}
 	m = &storage.Acceptance{
 		QueueID: newQueueID(now), Stage: stage,
-		Submitter: t.owner.ID, Received: now,
+		Submitter: t.submitter(), Received: now,
 		Hops: t.hops, Ret: t.sender.Ret, EnvID: t.sender.EnvID,
 		EightBit: t.sender.EightBit, SMTPUTF8: t.sender.SMTPUTF8, RequireTLS: t.sender.RequireTLS,
 	}
@@ -90,6 +90,14 @@ func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.A
 	}
 	m.Event = t.event(m, verdict.junk)
 	return m, verdict.junk, nil
+}
+
+// submitter is who answers for the message and has it signed.
+func (t *Transaction) submitter() storage.AccountID {
+	if t.client.Role == Notice {
+		return storage.Ourselves
+	}
+	return t.owner.ID
 }
 
 // stage reads the message through the header's filter into the stage.

@@ -13,7 +13,7 @@
 //     here are at most 5,000 names of domains and one message a worker.
 //   - Nothing is ever sent about mail with the null reverse-path.
 //   - What is signed is what leaves: bytes change before, never after. Mail that
-//     did not come from our accounts leaves as it came.
+//     did not come from our accounts or ourselves leaves as it came.
 //
 // Time is time.Now and its timers, so that testing/synctest can run days in a
 // moment.

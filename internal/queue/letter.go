@@ -12,7 +12,7 @@ import (
 
 // letter is a leased message in the bytes that leave: as it is stored or, for
 // servers without 8BITMIME, in 7 bits, and signed thereafter. Only what our
-// accounts sent is changed or signed.
+// accounts sent, or this server itself, is changed or signed.
 type letter struct {
 	q      *Queue
 	lease  *storage.Lease

@@ -364,6 +364,52 @@ func TestWhatLeavesIsSignedInItsFinalBytes(t *testing.T) {
 	}, func(o *Options) { o.Signer = s })
 }
 
+// A notification is ours to vouch for; one of others that we send on is not.
+func TestOurNoticesAreSignedAndOthersAreNot(t *testing.T) {
+	s := &signer{}
+	inOffice(t, func(o *office) {
+		var got []string
+		o.mu.Lock()
+		o.during = func(m *storage.Lease, open func(bool) (io.Reader, int64, error)) {
+			if m.ReversePath != "" {
+				return
+			}
+			r, _, err := open(true)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			text, err := io.ReadAll(r)
+			if err != nil {
+				t.Error(err)
+			}
+			got = append(got, string(text))
+		}
+		o.mu.Unlock()
+		o.setRespond(always(unknown()))
+		o.submit(envelope{from: "far@away.example"}, "a@there.example")
+		pass(time.Minute)
+		if len(got) != 1 || len(s.seen) != 1 || !strings.HasPrefix(s.seen[0], "mail.example.org ") || got[0] != "DKIM-Signature: x\r\n"+strings.TrimPrefix(s.seen[0], "mail.example.org ") {
+			t.Fatalf("sent %q, signed %q", got, s.seen)
+		}
+		foreign := "From: postmaster@mail.example.org\r\nSubject: forged\r\n\r\nGr\u00fc\u00dfe\r\n"
+		tx, err := o.agent.AdmitSender(context.Background(), delivery.Client{Role: delivery.Exchanger, Helo: "c"}, delivery.Sender{})
+		if err == nil {
+			err = tx.Admit(context.Background(), delivery.Recipient{Path: path(t, "list@example.org")})
+		}
+		if err == nil {
+			_, err = tx.Accept(context.Background(), strings.NewReader(foreign))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if len(got) != 2 || len(s.seen) != 1 || !strings.HasSuffix(got[1], foreign) {
+			t.Errorf("a foreign notification went on as %q, signed %d times", got[1:], len(s.seen)-1)
+		}
+	}, func(o *Options) { o.Signer = s })
+}
+
 func TestSMTPUTF8IsAskedForOnlyWhereItIsNeeded(t *testing.T) {
 	inOffice(t, func(o *office) {
 		var got []bool
