@@ -299,7 +299,7 @@ func textOf(s string) func(bool) (io.Reader, int64, error) {
 // carry gives the attempts as "outcome status", one a hop.
 func carry(b *Outbound, m *storage.Lease) string {
 	var all []string
-	for _, a := range b.Carry(context.Background(), m, textOf(sample)) {
+	for _, a := range b.Carry(context.Background(), m, false, textOf(sample)) {
 		all = append(all, a.Outcome.String()+" "+a.Status)
 	}
 	return strings.Join(all, ", ")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"posthorn/internal/resolver"
 	"posthorn/storage"
@@ -16,6 +17,13 @@ import (
 // maxServers bounds the addresses that one attempt tries; trying more keeps a
 // worker and rarely helps.
 const maxServers = 6
+
+// In a hurry: whoever is there answers a connection and says its greeting within
+// seconds, as a rule; the others get their full time at the next attempt.
+const (
+	maxServersHurry = 2
+	hurryTimeout    = 8 * time.Second
+)
 
 // Options are New's.
 type Options struct {
@@ -38,6 +46,7 @@ type Outbound struct {
 	pool     *pool
 	own      func() map[netip.Addr]bool // addresses of this machine
 	dialer   net.Dialer
+	short    time.Duration // what a server has in a hurry
 }
 
 // New makes an Outbound of settings that Validate found right.
@@ -49,6 +58,7 @@ func New(o Options) *Outbound {
 	for i := range o.Routes {
 		b.routes[strings.ToLower(o.Routes[i].Domain)] = &o.Routes[i]
 	}
+	b.short = hurryTimeout
 	b.dialer.Timeout = o.Config.ConnectTimeout
 	b.policies = newPolicies(b)
 	return b
@@ -83,6 +93,7 @@ func (f *failure) Error() string { return f.Text }
 type trip struct {
 	*Outbound
 	m       *storage.Lease
+	hurry   bool
 	open    func(sevenBit bool) (io.Reader, int64, error)
 	results []storage.Attempt
 	left    []int // hops without a final result, by their index in m.Hops
@@ -91,9 +102,10 @@ type trip struct {
 }
 
 // Carry tries the servers of the hops' destination in turn, until each hop has
-// an answer that another server would not change.
-func (b *Outbound) Carry(ctx context.Context, m *storage.Lease, open func(sevenBit bool) (io.Reader, int64, error)) []storage.Attempt {
-	t := &trip{Outbound: b, m: m, open: open, results: make([]storage.Attempt, len(m.Hops))}
+// an answer that another server would not change. In a hurry only the first
+// servers are tried, and each for a short time.
+func (b *Outbound) Carry(ctx context.Context, m *storage.Lease, hurry bool, open func(sevenBit bool) (io.Reader, int64, error)) []storage.Attempt {
+	t := &trip{Outbound: b, m: m, open: open, hurry: hurry, results: make([]storage.Attempt, len(m.Hops))}
 	for i := range m.Hops {
 		t.results[i].Hop = m.Hops[i].ID
 		t.left = append(t.left, i)
@@ -116,7 +128,10 @@ func (t *trip) run(ctx context.Context) {
 	if t.m.RequireTLS {
 		servers = t.demandTLS(servers)
 	}
-	tries := 0
+	tries, most := 0, maxServers
+	if t.hurry {
+		most = maxServersHurry
+	}
 	for _, server := range servers {
 		addrs, err := t.locate(ctx, server)
 		if err != nil {
@@ -127,7 +142,7 @@ func (t *trip) run(ctx context.Context) {
 			continue
 		}
 		for _, addr := range addrs {
-			if tries++; tries > maxServers || ctx.Err() != nil {
+			if tries++; tries > most || ctx.Err() != nil {
 				return
 			}
 			if t.visit(ctx, server, addr); len(t.left) == 0 {
@@ -163,7 +178,7 @@ func (t *trip) visit(ctx context.Context, server *server, addr netip.AddrPort) {
 			return
 		}
 	}
-	s, err := t.connect(ctx, server, addr)
+	s, err := t.approach(ctx, server, addr)
 	if err != nil {
 		t.note(err)
 		return
@@ -175,6 +190,20 @@ func (t *trip) visit(ctx context.Context, server *server, addr netip.AddrPort) {
 		return
 	}
 	t.keep(key, s)
+}
+
+// approach is connect, for a short time in a hurry.
+func (t *trip) approach(ctx context.Context, server *server, addr netip.AddrPort) (*session, *failure) {
+	if !t.hurry {
+		return t.connect(ctx, server, addr)
+	}
+	short, cancel := context.WithTimeout(ctx, t.short)
+	defer cancel()
+	s, err := t.connect(short, server, addr)
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		err = unreachable(temporary(statusNoAnswer, "The server %s does not answer within %s, and other mail waits", server.host, t.short), server, addr)
+	}
+	return s, err
 }
 
 // keep leaves a connection for the next message.

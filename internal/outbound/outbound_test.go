@@ -156,10 +156,31 @@ func TestUnreachableDestinationsAreTold(t *testing.T) {
 	w.serve("grey.mx.example", 2, script{replies: map[string]string{"MAIL": "451 later"}})
 	b := w.outbound(nil)
 	for domain, want := range map[string]bool{"dead.example": true, "grey.example": false, "nothing.example": false} {
-		a := b.Carry(context.Background(), mail("bob@"+domain), textOf(sample))
+		a := b.Carry(context.Background(), mail("bob@"+domain), false, textOf(sample))
 		if a[0].Unreachable != want {
 			t.Errorf("%s: %+v", domain, a[0])
 		}
+	}
+}
+
+// In a hurry, who takes the connection and then says nothing is left for later.
+func TestAHurriedAttemptIsShort(t *testing.T) {
+	w := newWorld(t, "d.example. MX 10 one.example.", "d.example. MX 20 two.example.", "d.example. MX 30 three.example.")
+	silent := script{greeting: "SILENT"}
+	one, two, three := w.serve("one.example", 2, silent), w.serve("two.example", 3, silent), w.serve("three.example", 4, script{})
+	b := w.outbound(func(o *Options) { o.Config.ReplyTimeout = time.Minute })
+	b.short = 100 * time.Millisecond
+	a := b.Carry(context.Background(), mail("bob@d.example"), true, textOf(sample))[0]
+	if a.Outcome != storage.Deferred || a.Status != statusNoAnswer || !a.Unreachable || !strings.Contains(a.Text, "other mail waits") {
+		t.Errorf("%+v", a)
+	}
+	for i, x := range []*exchanger{one, two, three} {
+		if _, n, _ := x.heard(); n != map[bool]int{true: 1}[i < 2] {
+			t.Errorf("%d connections to server %d", n, i)
+		}
+	}
+	if got := carry(b, mail("bob@three.example")); got != "relayed 2.0.0" {
+		t.Error(got)
 	}
 }
 
@@ -214,7 +235,7 @@ func TestParametersGoOnWhereTheyAreOffered(t *testing.T) {
 			m.Ret, m.EnvID = "HDRS", "q+2B1"
 			m.Hops[0].Notify, m.Hops[0].ORcpt = "SUCCESS,DELAY", "utf-8;b\u00f6b@x.example"
 			m.Hops[1].Notify, m.Hops[1].ORcpt = "NEVER", "x400;a+20b"
-			results := w.outbound(nil).Carry(context.Background(), m, textOf(sample))
+			results := w.outbound(nil).Carry(context.Background(), m, false, textOf(sample))
 			commands, _, _ := one.heard()
 			for _, want := range test.want {
 				if !strings.Contains("\n"+commands+"\n", "\n"+want+"\n") {
@@ -254,7 +275,7 @@ func TestSevenBitFormIsAskedForWithout8BITMIME(t *testing.T) {
 	w.serve("two.example", 3, script{})
 	b := w.outbound(nil)
 	for domain, want := range map[string]bool{"d.example": true, "e.example": false} {
-		b.Carry(context.Background(), mail("bob@"+domain), func(sevenBit bool) (io.Reader, int64, error) {
+		b.Carry(context.Background(), mail("bob@"+domain), false, func(sevenBit bool) (io.Reader, int64, error) {
 			if sevenBit != want {
 				t.Errorf("%s: %v", domain, sevenBit)
 			}
@@ -268,7 +289,7 @@ func TestOnlyCleanLinesLeave(t *testing.T) {
 	one := w.serve("one.example", 2, script{})
 	b := w.outbound(nil)
 	for _, text := range []string{"a\nb\r\n", "a\rb\r\n", "a\r", "\n", "a\r\r\n", strings.Repeat("x", 32<<10-1) + "\r" + "x\r\n", "\r\n.\n"} {
-		a := b.Carry(context.Background(), mail("bob@d.example"), textOf(text))
+		a := b.Carry(context.Background(), mail("bob@d.example"), false, textOf(text))
 		if a[0].Outcome != storage.Failed || a[0].Status != statusUnclean {
 			t.Errorf("%.20q: %+v", text, a[0])
 		}
@@ -278,7 +299,7 @@ func TestOnlyCleanLinesLeave(t *testing.T) {
 	}
 	for in, want := range map[string]string{"": "", "a": "a\r\n", ".": "..\r\n", ".\r\n..\r\n": "..\r\n...\r\n",
 		strings.Repeat("x", 32<<10-1) + "\r\n.\r\n": strings.Repeat("x", 32<<10-1) + "\r\n..\r\n"} {
-		b.Carry(context.Background(), mail("bob@d.example"), textOf(in))
+		b.Carry(context.Background(), mail("bob@d.example"), false, textOf(in))
 		if got := one.messages[len(one.messages)-1]; got != want {
 			t.Errorf("%.20q arrived as %.20q", in, got)
 		}
@@ -286,7 +307,7 @@ func TestOnlyCleanLinesLeave(t *testing.T) {
 	broken := func(bool) (io.Reader, int64, error) {
 		return io.MultiReader(strings.NewReader("a\r\n"), errorReader{}), 3, nil
 	}
-	if a := b.Carry(context.Background(), mail("bob@d.example"), broken); a[0].Outcome != storage.Deferred || a[0].Status != statusLocal {
+	if a := b.Carry(context.Background(), mail("bob@d.example"), false, broken); a[0].Outcome != storage.Deferred || a[0].Status != statusLocal {
 		t.Errorf("%+v", a[0])
 	}
 }
@@ -302,7 +323,7 @@ func TestAShutdownCutsAttemptsOff(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	a := b.Carry(ctx, mail("bob@d.example"), textOf(sample))
+	a := b.Carry(ctx, mail("bob@d.example"), false, textOf(sample))
 	if took := time.Since(begun); took > 3*time.Second || a[0].Outcome != storage.Deferred {
 		t.Errorf("%v, %+v", took, a[0])
 	}

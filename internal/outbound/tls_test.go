@@ -22,7 +22,7 @@ func tlsTo(b *Outbound, change func(*storage.Lease)) storage.Attempt {
 	if change != nil {
 		change(m)
 	}
-	return b.Carry(context.Background(), m, textOf(sample))[0]
+	return b.Carry(context.Background(), m, false, textOf(sample))[0]
 }
 
 func TestTLSPolicies(t *testing.T) {

@@ -15,10 +15,11 @@ type destination struct {
 	key     string
 	domains map[string]bool // with mail due; true: more of it was seen since a worker looked
 	order   []string        // of domains, in turn
-	waiting bool            // it stands in Queue.ready
+	waiting bool            // it stands in one of Queue.ready
 	workers int
 	limit   int // of workers, now
 
+	answered bool            // a server of it took part lately
 	failures int             // times in a row that no server took part
 	until    time.Time       // nothing is tried before
 	reason   storage.Attempt // of the last failure
@@ -43,7 +44,10 @@ func (q *Queue) note(domain string, atOnce bool) bool {
 		return false
 	}
 	if d == nil {
-		d = &destination{key: key, domains: map[string]bool{}, limit: min(2, q.config.PerDestination)}
+		d = &destination{key: key, domains: map[string]bool{}, limit: 1, answered: q.answers.has(key, time.Now())}
+		if d.answered {
+			d.limit = min(2, q.config.PerDestination)
+		}
 		q.dests[key] = d
 	}
 	d.domains[domain] = true
@@ -66,41 +70,76 @@ func (q *Queue) destinationOf(domain string) string {
 func (q *Queue) enlist(d *destination) {
 	if !d.waiting && len(d.order) > 0 && d.workers < d.limit && !q.draining {
 		d.waiting = true
-		q.ready = append(q.ready, d)
+		s := d.standing()
+		q.ready[s] = append(q.ready[s], d)
 	}
 }
 
-// dispatch sets workers on destinations in turn. Those that failed last get at
-// most half of the workers: many dead ones must not hold up the rest.
+// standing is what is known of a destination when a worker goes there.
+type standing uint8
+
+const (
+	answering standing = iota // it answered lately
+	unknownYet
+	failing // the last time it did not answer
+)
+
+func (d *destination) standing() standing {
+	switch {
+	case d.failures > 0 && time.Now().After(d.until):
+		return failing
+	case d.answered:
+		return answering
+	}
+	return unknownYet
+}
+
+// room tells whether a worker may go to a destination of this standing. Those
+// that failed last get at most half of the workers, and with those that nothing
+// is known of three quarters: however many hang there, mail to those that answer
+// finds workers.
+func (q *Queue) room(s standing) bool {
+	all := q.config.Workers
+	return s == answering || q.at[failing]+q.at[unknownYet] < all-max(all/4, 1) && (s == unknownYet || q.at[failing] < all/2)
+}
+
+// dispatch sets workers on destinations in turn.
 func (q *Queue) dispatch() {
-	var later []*destination
-	for len(q.ready) > 0 && q.running < q.config.Workers && !q.draining {
-		d := q.ready[0]
-		q.ready = q.ready[1:]
-		d.waiting = false
+	for idle := 0; idle < len(q.ready) && q.running < q.config.Workers && !q.draining; {
+		q.turn = (q.turn + 1) % len(q.ready)
+		line := &q.ready[q.turn]
+		if idle++; len(*line) == 0 || !q.room(standing(q.turn)) {
+			continue
+		}
+		d := (*line)[0]
+		*line = (*line)[1:]
+		idle, d.waiting = 0, false
+		if s := d.standing(); s != standing(q.turn) {
+			q.enlist(d) // it changed while it waited
+			continue
+		}
 		if len(d.order) == 0 || d.workers >= d.limit {
 			continue
 		}
-		doubtful := d.failures > 0 && time.Now().After(d.until)
-		if doubtful && q.doubtful >= q.config.Workers/2 {
-			d.waiting = true
-			later = append(later, d)
-			continue
-		}
-		if doubtful {
-			q.doubtful++
-		}
+		w := &worker{d: d, standing: d.standing()}
 		d.workers++
 		q.running++
-		q.work.Go(func() { q.serve(d, doubtful) })
+		q.at[w.standing]++
+		q.work.Go(func() { q.serve(w) })
 	}
-	q.ready = append(q.ready, later...)
+}
+
+// worker is at a destination; the Queue's lock guards it.
+type worker struct {
+	d        *destination
+	standing standing // which share of the workers it counts in
 }
 
 // serve is a worker: it takes the destination's messages one after the other.
-func (q *Queue) serve(d *destination, doubtful bool) {
-	defer q.leave(d, doubtful)
-	for n := 0; n < turn || !q.othersWait(); n++ {
+func (q *Queue) serve(w *worker) {
+	d := w.d
+	defer q.leave(w)
+	for n := 0; n < maxTurn || !q.othersWait(); n++ {
 		domain, ok := q.pick(d)
 		if !ok {
 			return
@@ -112,7 +151,7 @@ func (q *Queue) serve(d *destination, doubtful bool) {
 		lease, err := q.store.Lease(q.life, request)
 		switch {
 		case err == nil:
-			q.handle(d, lease)
+			q.handle(w, lease)
 		case errors.Is(err, storage.ErrNotFound):
 			q.exhausted(d, domain)
 		case errors.Is(err, storage.ErrDamaged):
@@ -170,18 +209,35 @@ func (q *Queue) grow(d *destination) {
 func (q *Queue) othersWait() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.ready) > 0 && q.running >= q.config.Workers
+	return q.waiting()
+}
+
+// hurries tells whether the worker keeps others from a destination that may
+// well answer, while its own is one that nothing is known of.
+func (q *Queue) hurries(w *worker) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return w.standing == unknownYet && q.waiting()
+}
+
+// waiting tells whether destinations stand in line for workers.
+func (q *Queue) waiting() bool {
+	for s := range q.ready {
+		if len(q.ready[s]) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // leave is a worker's end.
-func (q *Queue) leave(d *destination, doubtful bool) {
+func (q *Queue) leave(w *worker) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	d := w.d
 	d.workers--
 	q.running--
-	if doubtful {
-		q.doubtful--
-	}
+	q.at[w.standing]--
 	q.enlist(d)
 	if len(d.order) == 0 && d.workers == 0 && d.failures == 0 {
 		delete(q.dests, d.key)
@@ -211,18 +267,25 @@ func (q *Queue) suspended(d *destination) (reason storage.Attempt, until time.Ti
 }
 
 // learn adapts how much is tried at the destination to what it took.
-func (q *Queue) learn(d *destination, attempts []storage.Attempt) {
+func (q *Queue) learn(w *worker, attempts []storage.Attempt) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	d := w.d
 	for i := range attempts {
 		if !attempts[i].Unreachable {
-			d.failures, d.until = 0, time.Time{}
+			d.failures, d.until, d.answered = 0, time.Time{}, true
+			q.answers.note(d.key, time.Now())
 			d.limit = min(d.limit+1, q.config.PerDestination)
+			q.at[w.standing]--
+			w.standing = answering
+			q.at[w.standing]++
 			return
 		}
 	}
 	if now := time.Now(); !d.until.After(now) { // one failure, however many workers met it
 		d.failures++
+		d.answered = false
+		q.answers.drop(d.key)
 		d.until = now.Add(q.config.backOff(d.failures))
 		d.reason = attempts[0]
 		d.reason.Code, d.reason.Text = 0, "Not tried, since a moment ago: "+replyOf(&attempts[0])

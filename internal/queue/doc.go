@@ -7,8 +7,9 @@
 //     notification about it, so that none is lost or told twice. The one window
 //     for a second delivery is the one that SMTP has: between the other server's
 //     last reply and that transaction.
-//   - Each destination has its own limit and its own back-off; a dead one holds
-//     at most half of the workers, and nobody else's mail.
+//   - Each destination has its own limit and its own back-off; dead ones, known or
+//     not yet known to be, hold at most three quarters of the workers, and nobody
+//     else's mail.
 //   - Memory is bounded whatever the length of the queue: what waits is on disk;
 //     here are at most 5,000 names of domains and one message a worker.
 //   - Nothing is ever sent about mail with the null reverse-path.

@@ -43,6 +43,7 @@ type try struct {
 	to    string
 	after time.Duration // since the office opened
 	hops  int           // in the same transaction
+	hurry bool
 }
 
 func (o *office) Destination(domain string) string {
@@ -52,12 +53,12 @@ func (o *office) Destination(domain string) string {
 	return domain
 }
 
-func (o *office) Carry(ctx context.Context, m *storage.Lease, open func(bool) (io.Reader, int64, error)) []storage.Attempt {
+func (o *office) Carry(ctx context.Context, m *storage.Lease, hurry bool, open func(bool) (io.Reader, int64, error)) []storage.Attempt {
 	o.mu.Lock()
 	o.active++
 	o.most = max(o.most, o.active)
 	for i := range m.Hops {
-		o.tries = append(o.tries, try{m.Hops[i].Recipient, time.Since(epoch), len(m.Hops)})
+		o.tries = append(o.tries, try{m.Hops[i].Recipient, time.Since(epoch), len(m.Hops), hurry})
 	}
 	respond, during := o.respond, o.during
 	o.mu.Unlock()

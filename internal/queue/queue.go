@@ -17,7 +17,7 @@ import (
 const (
 	maxHops    = 100              // of one transaction: what every server takes, RFC 5321 4.5.3.1.8
 	maxPending = 5000             // domains that are known to have mail due
-	turn       = 20               // messages before a worker makes room for another destination
+	maxTurn    = 20               // messages before a worker makes room for another destination
 	patrol     = time.Minute      // how often all due hops are looked at, whatever was noticed before
 	pause      = 2 * time.Second  // after the store failed
 	lingering  = 30 * time.Minute // how long a destination's failures are remembered
@@ -32,8 +32,9 @@ type Carrier interface {
 	// destination, and returns an Attempt for each, in their order. open gives
 	// the message's final bytes and how many they are: with sevenBit in a form
 	// for a server without 8BITMIME, where there may be one. It may be called
-	// several times; each call ends the reader of the one before.
-	Carry(ctx context.Context, m *storage.Lease, open func(sevenBit bool) (io.Reader, int64, error)) []storage.Attempt
+	// several times; each call ends the reader of the one before. In a hurry
+	// others wait, and servers that do not answer soon are left for later.
+	Carry(ctx context.Context, m *storage.Lease, hurry bool, open func(sevenBit bool) (io.Reader, int64, error)) []storage.Attempt
 }
 
 // Signer vouches for what our accounts send.
@@ -75,11 +76,13 @@ type Queue struct {
 
 	mu       sync.Mutex
 	dests    map[string]*destination
-	ready    []*destination // those that can use another worker, in turn
-	pending  int            // domains of all destinations
-	running  int            // workers
-	doubtful int            // of them, at destinations that failed last
-	full     bool           // something due could not be noted
+	ready    [3][]*destination // by standing: those that can use another worker, in turn
+	turn     int               // whose line of ready was served last
+	pending  int               // domains of all destinations
+	running  int               // workers
+	at       [3]int            // of them, by the standing of where they are
+	answers  answers           // who answered lately
+	full     bool              // something due could not be noted
 	draining bool
 	asleep   time.Time // Run looks again by then; zero: it is looking
 }

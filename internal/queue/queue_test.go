@@ -134,6 +134,79 @@ func TestADeadDomainDelaysNobody(t *testing.T) {
 	}, func(o *Options) { o.Config.Workers = 40 })
 }
 
+// Dead domains that nobody heard of before leave workers to those that answer,
+// and hold up another new domain for as long as a hurried attempt takes at most.
+func TestNewDeadDomainsDelayNobody(t *testing.T) {
+	inOffice(t, func(o *office) {
+		o.mu.Lock()
+		o.respond = func(m *storage.Lease, n int) storage.Attempt {
+			if !strings.HasPrefix(m.Hops[n].Domain, "dead") {
+				return storage.Attempt{Outcome: storage.Relayed, Status: "2.0.0"}
+			}
+			hurry := false
+			for _, x := range o.tried() {
+				if x.to == m.Hops[n].Recipient {
+					hurry = x.hurry
+				}
+			}
+			if time.Sleep(16 * time.Second); !hurry {
+				time.Sleep(3 * time.Minute) // six connection timeouts
+			}
+			return dead()
+		}
+		o.mu.Unlock()
+		arrives := func(to string, within time.Duration) {
+			t.Helper()
+			o.submit(envelope{}, to)
+			pass(within)
+			for _, x := range o.tried() {
+				if x.to == to {
+					return
+				}
+			}
+			t.Errorf("mail to %s waits behind dead domains", to)
+		}
+		arrives("b@alive.example", time.Second)
+		for m := range 4 {
+			var to []string
+			for i := range 100 {
+				to = append(to, fmt.Sprintf("a@dead%d-%d.example", m, i))
+			}
+			o.submit(envelope{from: "far@away.example"}, to...)
+		}
+		pass(time.Second)
+		o.mu.Lock()
+		if o.active < 25 || o.active > 30 {
+			t.Errorf("%d of 40 workers are at dead domains", o.active)
+		}
+		o.mu.Unlock()
+		for i := range 30 {
+			arrives(fmt.Sprintf("b%d@alive.example", i), time.Second)
+		}
+		arrives("b@new.example", 15*time.Minute)
+		o.setRespond(nil)
+		pass(3 * time.Hour)
+		if o.queue.at != [3]int{} || o.queue.running != 0 {
+			t.Errorf("workers are counted that are gone: %v, %d", o.queue.at, o.queue.running)
+		}
+	}, func(o *Options) { o.Config.Workers = 40 })
+}
+
+func TestWhoAnsweredIsRememberedWithinBounds(t *testing.T) {
+	var a answers
+	now := time.Unix(1e9, 0)
+	for i := range maxAnswers + 100 {
+		a.note(fmt.Sprint(i), now)
+	}
+	last := fmt.Sprint(maxAnswers + 99)
+	if len(a.last) != maxAnswers || !a.has(last, now) || a.has(last, now.Add(answersFor)) || a.has("x", now) {
+		t.Errorf("%d are remembered", len(a.last))
+	}
+	if a.drop(last); a.has(last, now) {
+		t.Error("it failed since")
+	}
+}
+
 // After the first failure the domain's other mail fares the same without being
 // tried, and each message keeps to its own schedule.
 func TestABackOffSparesADeadDomain(t *testing.T) {

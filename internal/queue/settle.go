@@ -19,7 +19,8 @@ const (
 )
 
 // handle is one attempt to bring a leased message to its destination.
-func (q *Queue) handle(d *destination, lease *storage.Lease) {
+func (q *Queue) handle(w *worker, lease *storage.Lease) {
+	d := w.d
 	if lease.More {
 		q.grow(d)
 	}
@@ -30,7 +31,7 @@ func (q *Queue) handle(d *destination, lease *storage.Lease) {
 	}
 	begun := time.Now()
 	letter := newLetter(q, lease)
-	attempts := q.carry(lease, letter)
+	attempts := q.carry(w, lease, letter)
 	letter.close()
 	if errors.Is(letter.err, storage.ErrDamaged) {
 		attempts = everyHop(lease, storage.Attempt{Outcome: storage.Failed, Status: "5.3.0", Text: lostText})
@@ -41,14 +42,14 @@ func (q *Queue) handle(d *destination, lease *storage.Lease) {
 			return
 		}
 	} else {
-		q.learn(d, attempts)
+		q.learn(w, attempts)
 	}
 	q.settle(lease, attempts, time.Time{})
 	q.report(lease, attempts, time.Since(begun))
 }
 
 // carry is the edge to the outside: a fault of ours met there harms one attempt.
-func (q *Queue) carry(lease *storage.Lease, letter *letter) (attempts []storage.Attempt) {
+func (q *Queue) carry(w *worker, lease *storage.Lease, letter *letter) (attempts []storage.Attempt) {
 	defer func() {
 		if p := recover(); p != nil {
 			q.log.Error("a delivery panicked", "queue_id", lease.QueueID, "panic", p, "stack", string(debug.Stack()))
@@ -65,7 +66,7 @@ func (q *Queue) carry(lease *storage.Lease, letter *letter) (attempts []storage.
 		}
 		lease.SMTPUTF8 = needed
 	}
-	return q.carrier.Carry(q.life, lease, letter.open)
+	return q.carrier.Carry(q.life, lease, q.hurries(w), letter.open)
 }
 
 // everyHop gives each hop the same attempt.
