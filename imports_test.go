@@ -21,10 +21,10 @@ const maxFileLines = 600
 // which all may. Data goes one way, down this table; the three front ends never
 // meet. A new arrow is a decision: it belongs in docs/adr/ too.
 var arrows = map[string][]string{
-	"smtp":              {"auth", "storage", "internal/delivery", "internal/address"},
-	"imap":              {"auth", "storage", "internal/message", "internal/search", "imap/wire"},
+	"smtp":              {"auth", "storage", "internal/delivery", "internal/address", "internal/listener"},
+	"imap":              {"auth", "storage", "internal/message", "internal/search", "imap/wire", "internal/listener"},
 	"imap/wire":         {},
-	"pop3":              {"auth", "storage", "internal/message"},
+	"pop3":              {"auth", "storage", "internal/message", "internal/listener"},
 	"storage":           {},
 	"auth":              {"storage"},
 	"internal/address":  {},
@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 	"internal/admin": {"storage", "auth", "internal/delivery", "internal/queue", "internal/search",
 		"internal/certs", "internal/metrics", "internal/message", "internal/address", "internal/mailauth", "internal/resolver", "internal/transfer"},
 	"internal/metrics":    {},
+	"internal/listener":   {},
 	"internal/proxyproto": {},
 	// config takes every package's Config, and only server and main take config.
 	"internal/config": {"smtp", "imap", "pop3", "storage", "auth", "internal/search", "internal/resolver", "internal/mailauth",

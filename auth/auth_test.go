@@ -347,7 +347,7 @@ func TestFailedLoginIsOneCleanLogLine(t *testing.T) {
 	if strings.Count(log, "\n") != 1 || strings.ContainsRune(log, 0x1b) || !utf8.ValidString(log) || len(log) > 500 {
 		t.Errorf("log:\n%q", log)
 	}
-	for _, want := range []string{"login failed", "service=imap", "addr=192.0.2.1", "reason=\"unknown user\"", "mechanism=password"} {
+	for _, want := range []string{"login failed", "service=imap", "client=192.0.2.1", "reason=\"unknown user\"", "mechanism=password"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %s in %q", want, log)
 		}

@@ -241,7 +241,7 @@ func (a *Authenticator) fault(ctx context.Context, t attempt, cause error) error
 func (a *Authenticator) logFailure(ctx context.Context, level slog.Level, t attempt, more ...slog.Attr) {
 	attrs := append([]slog.Attr{
 		slog.String("service", t.client.Service),
-		slog.String("addr", t.client.Addr.String()),
+		slog.String("client", t.client.Addr.String()),
 		slog.String("user", printable(t.user)),
 		slog.String("mechanism", t.mechanism),
 	}, more...)

@@ -17,7 +17,7 @@ type Config struct {
 	MaxMessageBytes int64 `toml:"max_message_bytes"` // APPEND's limit
 
 	MaxConnections           int `toml:"max_connections"`             // all in all
-	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // trusted networks are free
+	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // IPv6: per /64; trusted networks are free
 
 	LoginTimeout time.Duration `toml:"login_timeout"` // to log in
 	IdleTimeout  time.Duration `toml:"idle_timeout"`  // between commands, RFC 9051 5.4

@@ -101,7 +101,7 @@ func (s *session) exchange(challenge []byte) ([]byte, error) {
 
 // loggedIn takes the session into the authenticated state.
 func (s *session) loggedIn(c *call, id auth.Identity) error {
-	if !s.srv.enter(id.Account, s.client.Trusted) {
+	if !s.srv.clients.Enter(s.from, int64(id.Account)) {
 		s.log.Info("login refused", "account", id.Address, "reason", "too many connections")
 		return no("LIMIT", "The account has too many connections")
 	}
@@ -119,7 +119,7 @@ func (s *session) unauthenticated() {
 	if s.state == notAuthenticated {
 		return
 	}
-	s.srv.exit(s.id.Account)
+	s.srv.clients.Leave(s.from, int64(s.id.Account))
 	s.id, s.state = auth.Identity{}, notAuthenticated
 }
 

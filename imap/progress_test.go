@@ -43,7 +43,7 @@ func TestSearchEndsWithItsClient(t *testing.T) {
 	start = time.Now()
 	gone := h.slowSearch(t)
 	_ = gone.Close()
-	for h.sessions() > 1 {
+	for h.server.clients.Sessions() > 1 {
 		if time.Since(start) > whole/2 {
 			t.Fatalf("the search goes on after %v of %v", time.Since(start), whole)
 		}
@@ -59,10 +59,4 @@ func (h *harness) slowSearch(t *testing.T) *client {
 	c.send("a2 SEARCH BODY absent")
 	c.expect("* OK [INPROGRESS ")
 	return c
-}
-
-func (h *harness) sessions() int {
-	h.server.mu.Lock()
-	defer h.server.mu.Unlock()
-	return len(h.server.sessions)
 }

@@ -22,6 +22,9 @@ func (r *response) Error() string { return r.status + " " + r.text }
 func no(code, text string) error  { return &response{"NO", code, text} }
 func badSyntax(text string) error { return &response{"BAD", "", text} }
 
+// textShutdown is what clients hear of a shutdown.
+const textShutdown = "The server is shutting down"
+
 // bye ends the session: the text goes out untagged before the connection closes.
 type bye struct {
 	code string
@@ -62,7 +65,7 @@ func translate(err error) (r *response, ours bool) {
 	case errors.Is(err, storage.ErrReadOnly):
 		return &response{"NO", "UNAVAILABLE", "The server cannot write now, try again later"}, true
 	case errors.Is(err, storage.ErrClosed), errors.Is(err, context.Canceled):
-		return &response{"NO", "UNAVAILABLE", "The server is shutting down"}, false
+		return &response{"NO", "UNAVAILABLE", textShutdown}, false
 	}
 	return &response{"NO", "SERVERBUG", "Internal error, it was logged"}, true
 }

@@ -3,14 +3,13 @@ package imap
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"posthorn/auth"
+	"posthorn/internal/listener"
 	"posthorn/storage"
 )
 
@@ -30,22 +29,12 @@ type Options struct {
 
 // Server serves IMAP on any number of listeners.
 type Server struct {
-	cfg Config
-	o   Options
-	log *slog.Logger
-
-	ctx    context.Context // ends when a shutdown's patience does
-	cancel context.CancelFunc
+	cfg     Config
+	o       Options
+	log     *slog.Logger
+	clients *listener.Set
 
 	progressEvery time.Duration // between INPROGRESS responses
-
-	mu        sync.Mutex
-	listeners map[net.Listener]bool
-	sessions  map[*session]bool
-	byAddr    map[netip.Addr]int
-	byAccount map[storage.AccountID]int
-	closing   bool
-	running   sync.WaitGroup
 }
 
 // New makes a Server; cfg is complete and valid.
@@ -53,171 +42,36 @@ func New(cfg Config, o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.Trusted == nil {
-		o.Trusted = func(netip.Addr) bool { return false }
+	s := &Server{cfg: cfg, o: o, log: o.Logger, progressEvery: progressEvery}
+	s.clients = listener.New(listener.Options{
+		Service: "imap", Trusted: o.Trusted, PlaintextOnLoopback: o.PlaintextOnLoopback, Logger: o.Logger,
+		Limits: listener.Limits{Connections: cfg.MaxConnections, PerAddress: cfg.MaxConnectionsPerAddress, PerAccount: cfg.ConnectionsPerAccount},
+		Open:   func(conn net.Conn, c listener.Client) listener.Session { return newSession(s, conn, c) },
+		Refuse: refusal,
+	})
+	return s
+}
+
+// refusal is the greeting of a client that is not let in.
+func refusal(why listener.Reason) []byte {
+	text := textShutdown
+	switch why {
+	case listener.Connections:
+		text = "Too many connections, try again later"
+	case listener.PerAddress:
+		text = "Too many connections from your address"
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	return &Server{
-		cfg: cfg, o: o, log: o.Logger,
-		ctx: ctx, cancel: cancel,
-		progressEvery: progressEvery,
-		listeners:     map[net.Listener]bool{},
-		sessions:      map[*session]bool{},
-		byAddr:        map[netip.Addr]int{},
-		byAccount:     map[storage.AccountID]int{},
-	}
+	return []byte("* BYE [UNAVAILABLE] " + text + "\r\n")
 }
 
 // Serve accepts connections that begin in clear and offer STARTTLS, until
 // Shutdown closes the listener; then it returns nil.
-func (s *Server) Serve(ln net.Listener) error { return s.serve(ln, false) }
+func (s *Server) Serve(ln net.Listener) error { return s.clients.Serve(ln) }
 
 // ServeTLS accepts connections that begin with TLS (RFC 8314).
-func (s *Server) ServeTLS(ln net.Listener) error { return s.serve(ln, true) }
-
-func (s *Server) serve(ln net.Listener, implicitTLS bool) error {
-	if !s.addListener(ln) {
-		return nil
-	}
-	loopback := isLoopback(ln.Addr())
-	for wait := time.Duration(0); ; {
-		conn, err := ln.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return nil
-			}
-			// Out of descriptors or the like: it passes.
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.log.Warn("accept failed", "service", "imap", "err", err)
-			select {
-			case <-time.After(wait):
-				continue
-			case <-s.ctx.Done():
-				return nil
-			}
-		}
-		wait = 0
-		// A proxy on this machine must not make its clients local.
-		s.start(conn, implicitTLS, loopback && isLoopback(conn.RemoteAddr()) && s.o.PlaintextOnLoopback)
-	}
-}
-
-// start registers a session and runs it, or turns the client away in words.
-func (s *Server) start(conn net.Conn, implicitTLS, plaintextOK bool) {
-	ses := newSession(s, conn, implicitTLS, plaintextOK)
-	if refusal := s.admit(ses); refusal != "" {
-		s.log.Info("connection refused", "service", "imap", "addr", ses.client.Addr, "reason", refusal)
-		conn.SetWriteDeadline(time.Now().Add(time.Second))
-		if !implicitTLS {
-			conn.Write([]byte("* BYE [UNAVAILABLE] " + refusal + "\r\n"))
-		}
-		conn.Close()
-		return
-	}
-	go func() {
-		defer s.running.Done()
-		defer s.leave(ses)
-		ses.serve()
-	}()
-}
-
-// admit counts the session in, or says why not.
-func (s *Server) admit(ses *session) (refusal string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	addr := ses.client.Addr
-	switch {
-	case s.closing:
-		return "The server is shutting down"
-	case ses.client.Trusted:
-	case len(s.sessions) >= s.cfg.MaxConnections:
-		return "Too many connections, try again later"
-	case s.byAddr[addr] >= s.cfg.MaxConnectionsPerAddress:
-		return "Too many connections from your address"
-	}
-	s.sessions[ses] = true
-	s.byAddr[addr]++
-	s.running.Add(1)
-	return ""
-}
-
-func (s *Server) leave(ses *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sessions, ses)
-	decrement(s.byAddr, ses.client.Addr)
-}
-
-// enter counts a login in; false: the account has as many connections as it may.
-// Trusted clients may have more.
-func (s *Server) enter(id storage.AccountID, trusted bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !trusted && s.byAccount[id] >= s.cfg.ConnectionsPerAccount {
-		return false
-	}
-	s.byAccount[id]++
-	return true
-}
-
-func (s *Server) exit(id storage.AccountID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	decrement(s.byAccount, id)
-}
-
-func decrement[K comparable](m map[K]int, k K) {
-	if m[k]--; m[k] <= 0 {
-		delete(m, k)
-	}
-}
-
-func (s *Server) addListener(ln net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		ln.Close()
-		return false
-	}
-	s.listeners[ln] = true
-	return true
-}
+func (s *Server) ServeTLS(ln net.Listener) error { return s.clients.ServeTLS(ln) }
 
 // Shutdown closes the listeners, says BYE to sessions as soon as they are
-// between commands (RFC 9051 7.1.5), and waits for them until ctx ends; then it
-// closes what is left and returns ctx's error.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing = true
-	for ln := range s.listeners {
-		ln.Close()
-	}
-	for ses := range s.sessions {
-		ses.stop()
-	}
-	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		s.cancel()
-		return nil
-	case <-ctx.Done():
-	}
-	s.cancel()
-	s.mu.Lock()
-	for ses := range s.sessions {
-		ses.raw.Close()
-	}
-	s.mu.Unlock()
-	<-done
-	return ctx.Err()
-}
-
-func isLoopback(a net.Addr) bool {
-	addr, err := netip.ParseAddrPort(a.String())
-	return err == nil && addr.Addr().Unmap().IsLoopback()
-}
+// between commands (RFC 9051 7.1.5), and waits for them until ctx ends; then
+// those in the middle of a command hear it too, and ctx's error is returned.
+func (s *Server) Shutdown(ctx context.Context) error { return s.clients.Shutdown(ctx) }

@@ -7,14 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
 	"posthorn/auth"
 	"posthorn/imap/wire"
+	"posthorn/internal/listener"
 )
 
 // maxErrors is how many BADs in a row end a session.
@@ -31,12 +30,13 @@ type session struct {
 	w      io.Writer // conn, or a compressor over it
 	rd     *wire.Reader
 	out    []byte
+	from   listener.Client
 	client auth.Client
 
-	implicitTLS bool
 	loginBy     time.Time   // when patience with a client that does not log in ends
 	broken      bool        // a write has failed: nothing can be said any more
 	stopping    atomic.Bool // a shutdown wants the session to end
+	interrupted atomic.Bool // and will not wait for the command under way
 	inCommand   bool        // a wake must not say BYE now
 	idling      bool        // IDLE waits for DONE
 	stillHere   atomic.Bool // IDLE's keepalive is due
@@ -56,38 +56,23 @@ type features struct {
 	utf8      bool // ENABLE UTF8=ACCEPT (RFC 6855) or rev2: UTF-8 in strings and names
 }
 
-func newSession(srv *Server, conn net.Conn, implicitTLS, plaintextOK bool) *session {
+func newSession(srv *Server, conn net.Conn, from listener.Client) *session {
 	s := &session{
-		srv: srv, ctx: srv.ctx, raw: &wakeConn{Conn: conn},
-		implicitTLS: implicitTLS, state: notAuthenticated,
+		srv: srv, ctx: srv.clients.Context(), from: from, raw: &wakeConn{Conn: conn},
+		client: auth.Client{Service: from.Service, Addr: from.Addr, Trusted: from.Trusted, PlaintextOK: from.PlaintextOK},
+		log:    from.Logger(srv.log), state: notAuthenticated,
 	}
 	s.conn, s.w = s.raw, s.raw
-	if ap, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		s.client.Addr = ap.Addr().Unmap().WithZone("")
-	}
-	s.client.Service = "imap"
-	if implicitTLS {
-		s.client.Service = "imaps"
-	}
-	s.client.Trusted = srv.o.Trusted(s.client.Addr)
-	s.client.PlaintextOK = plaintextOK
-	s.log = srv.log.With("service", s.client.Service, "addr", s.client.Addr)
 	return s
 }
 
-// serve runs the session to its end. A panic ends this session only.
-func (s *session) serve() {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("session panicked", "panic", p, "stack", string(debug.Stack()))
-		}
-		s.deselect()
-		s.unauthenticated()
-		s.raw.Conn.Close()
-	}()
+// Serve runs the session to its end.
+func (s *session) Serve() {
+	defer s.unauthenticated()
+	defer s.deselect()
 	s.loginBy = time.Now().Add(s.srv.cfg.LoginTimeout)
 	s.raw.setDeadline(s.loginBy)
-	if s.implicitTLS {
+	if s.from.ImplicitTLS {
 		if err := s.handshake(); err != nil {
 			s.log.Info("TLS handshake failed", "err", err)
 			return
@@ -146,16 +131,17 @@ func (s *session) loop() error {
 			return err
 		}
 		if s.stopping.Load() {
-			return &bye{"UNAVAILABLE", "The server is shutting down"}
+			return &bye{"UNAVAILABLE", textShutdown}
 		}
 	}
 }
 
 // woken runs when the session is woken while it reads: by a shutdown, which
-// waits for the end of a command under way, or by news during IDLE.
+// waits for the end of a command under way while it has patience, or by news
+// during IDLE.
 func (s *session) woken() error {
-	if s.stopping.Load() && (s.idling || !s.inCommand) {
-		return &bye{"UNAVAILABLE", "The server is shutting down"}
+	if s.interrupted.Load() || s.stopping.Load() && (s.idling || !s.inCommand) {
+		return &bye{"UNAVAILABLE", textShutdown}
 	}
 	if s.idling {
 		return s.idleNews()
@@ -163,10 +149,16 @@ func (s *session) woken() error {
 	return nil
 }
 
-// stop asks the session to end when it is between commands. Any goroutine may.
-func (s *session) stop() {
+// Stop asks the session to end when it is between commands. Any goroutine may.
+func (s *session) Stop() {
 	s.stopping.Store(true)
 	s.raw.wake()
+}
+
+// Interrupt ends it in the middle of a command too, where that reads.
+func (s *session) Interrupt() {
+	s.interrupted.Store(true)
+	s.Stop()
 }
 
 // deadline is until when the session waits for the client. Who has not logged

@@ -15,7 +15,7 @@ type Config struct {
 	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from"`
 
 	MaxConnections           int `toml:"max_connections"`             // all in all
-	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // trusted networks are free
+	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // IPv6: per /64; trusted networks are free
 	// MaxErrors is how many commands in a row a client may get wrong before the
 	// connection ends.
 	MaxErrors int `toml:"max_errors"`

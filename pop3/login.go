@@ -144,18 +144,18 @@ func (s *session) loggedIn(id auth.Identity) error {
 	if drops.tooSoon(id.Account, policy.LoginDelay, time.Now()) {
 		return refuse(codeLoginDelay, "You have logged in a moment ago, try again later")
 	}
-	if !s.srv.enter(id.Account) {
+	if !s.srv.clients.Enter(s.from, int64(id.Account)) {
 		return refuse(codeInUse, "The account has too many connections")
 	}
-	if !drops.acquire(id.Account, s.srv.cfg.LockWait, s.srv.stopping) {
-		s.srv.exit(id.Account)
+	if !drops.acquire(id.Account, s.srv.cfg.LockWait, s.srv.clients.Stopping()) {
+		s.srv.clients.Leave(s.from, int64(id.Account))
 		return refuse(codeInUse, "Another session has the maildrop")
 	}
 	s.policy = policy
 	drop, err := s.openDrop(id)
 	if err != nil {
 		drops.release(id.Account)
-		s.srv.exit(id.Account)
+		s.srv.clients.Leave(s.from, int64(id.Account))
 		return err
 	}
 	s.id, s.drop, s.errors = id, drop, 0

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"posthorn/auth"
+	"posthorn/internal/listener"
 	"posthorn/storage"
 )
 
@@ -33,6 +34,17 @@ func (r *response) append(dst []byte) []byte {
 	}
 	dst = append(dst, r.text...)
 	return append(dst, '\r', '\n')
+}
+
+// refusal is what a client hears that is not let in.
+func refusal(why listener.Reason) *response {
+	switch why {
+	case listener.Connections:
+		return &response{codeTemporary, "Too many connections, try again later"}
+	case listener.PerAddress:
+		return &response{codeTemporary, "Too many connections from your address"}
+	}
+	return &response{codeTemporary, "The server is shutting down"}
 }
 
 // refuse is the answer to a command that cannot be done.
@@ -70,7 +82,7 @@ func translate(err error) (r *response, ours bool) {
 		// server goes on by itself once it does.
 		return &response{codeTemporary, "The server cannot write now, try again later"}, true
 	case errors.Is(err, storage.ErrClosed), errors.Is(err, context.Canceled):
-		return &response{codeTemporary, "The server is shutting down"}, false
+		return refusal(listener.Draining), false
 	}
 	return &response{codeTemporary, "Internal error, it was logged; try again later"}, true
 }

@@ -6,13 +6,12 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"posthorn/auth"
+	"posthorn/internal/listener"
 )
 
 const (
@@ -41,11 +40,11 @@ type session struct {
 	in     *lines
 	out    []byte  // what is not sent yet
 	lent   *[]byte // the borrowed buffer under out, or nil
+	from   listener.Client
 	client auth.Client
 
-	implicitTLS bool
-	keyword     [8]byte
-	errors      int // bad commands in a row
+	keyword [8]byte
+	errors  int // bad commands in a row
 
 	user   string // of USER, until PASS
 	named  bool   // USER came
@@ -65,37 +64,21 @@ var (
 	errEnd  = errors.New("the session is over")
 )
 
-func newSession(srv *Server, conn net.Conn, implicitTLS, plaintextOK bool) *session {
+func newSession(srv *Server, conn net.Conn, from listener.Client) *session {
 	s := &session{
-		srv: srv, ctx: srv.ctx, implicitTLS: implicitTLS,
-		raw: &link{Conn: conn, writeTimeout: srv.cfg.WriteTimeout},
+		srv: srv, ctx: srv.clients.Context(), log: from.Logger(srv.log), from: from,
+		raw:    &link{Conn: conn, writeTimeout: srv.cfg.WriteTimeout},
+		client: auth.Client{Service: from.Service, Addr: from.Addr, Trusted: from.Trusted, PlaintextOK: from.PlaintextOK},
 	}
 	s.conn = s.raw
-	if ap, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		s.client.Addr = ap.Addr().Unmap().WithZone("")
-	}
-	s.client.Service = "pop3"
-	if implicitTLS {
-		s.client.Service = "pop3s"
-	}
-	s.client.Trusted = srv.o.Trusted(s.client.Addr)
-	s.client.PlaintextOK = plaintextOK
-	s.log = srv.log
 	return s
 }
 
-// serve runs the session to its end. A panic ends this session only.
-func (s *session) serve() {
-	s.log = s.srv.log.With("service", s.client.Service, "addr", s.client.Addr)
+// Serve runs the session to its end.
+func (s *session) Serve() {
 	s.ending = "panic" // unless it gets to another end
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("session panicked", "panic", p, "stack", string(debug.Stack()))
-		}
-		s.raw.Conn.Close()
-	}()
 	defer s.leave()
-	if s.implicitTLS {
+	if s.from.ImplicitTLS {
 		if err := s.handshake(); err != nil {
 			s.log.Info("TLS handshake failed", "err", err)
 			return
@@ -144,8 +127,11 @@ func (s *session) loop() string {
 	}
 }
 
-// stop ends the session when it is between commands. Any goroutine may.
-func (s *session) stop() { s.raw.stop() }
+// Stop ends the session when it is between commands. Any goroutine may.
+func (s *session) Stop() { s.raw.stop() }
+
+// Interrupt has nothing to add: since Stop nothing is read any more.
+func (s *session) Interrupt() {}
 
 // await starts the clock for the client's next line. RFC 1939 3: any command
 // starts it anew; octets alone do not.
@@ -249,7 +235,7 @@ func (s *session) closeDrop() {
 	left := s.drop.count
 	s.drop = nil
 	s.srv.drops.release(s.id.Account)
-	s.srv.exit(s.id.Account)
+	s.srv.clients.Leave(s.from, int64(s.id.Account))
 	s.log.Info("logged out", "reason", s.ending, "retrieved", s.sent, "deleted", s.gone, "left", left)
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"posthorn/internal/delivery"
+	"posthorn/internal/listener"
 )
 
 const (
@@ -32,14 +32,13 @@ const (
 
 var errTooSlow = errors.New("the message comes too slowly")
 
-// conn is one client. Only drain and interrupt are called by other goroutines.
+// conn is one client. Only Stop and Interrupt are called by other goroutines.
 type conn struct {
-	server    *Server
-	net       net.Conn // of TCP, below TLS
-	rw        net.Conn // net, or TLS above it
-	service   string
-	plaintext bool // passwords may come in clear
-	log       *slog.Logger
+	server *Server
+	net    net.Conn // of TCP, below TLS
+	rw     net.Conn // net, or TLS above it
+	from   listener.Client
+	log    *slog.Logger
 
 	in      *input
 	out     []byte // replies that wait for the next read
@@ -61,26 +60,20 @@ type conn struct {
 	inMessage bool // a transaction is open: draining waits for its end
 }
 
-func newConn(s *Server, nc net.Conn, service string, plaintext bool) *conn {
-	c := &conn{server: s, net: nc, rw: nc, service: service, plaintext: plaintext}
-	c.log = s.log.With("service", service, "client", nc.RemoteAddr().String())
+func newConn(s *Server, nc net.Conn, from listener.Client) *conn {
+	c := &conn{server: s, net: nc, rw: nc, from: from, log: from.Logger(s.log)}
 	c.in = newInput(nc, c.beforeRead)
 	c.session = newSession(c)
 	return c
 }
 
-// run serves the connection to its end. A panic ends this connection alone.
-func (c *conn) run(implicitTLS bool) {
+// Serve runs the connection to its end.
+func (c *conn) Serve() {
 	defer func() {
-		if fault := recover(); fault != nil {
-			c.log.Error("a fault of ours ended the connection", "panic", fault, "stack", string(debug.Stack()))
-		}
 		_ = c.session.Logout()
 		_ = c.rw.Close()
-		c.server.forget(c)
 	}()
-	c.server.track(c)
-	if implicitTLS {
+	if c.from.ImplicitTLS {
 		if err := c.secure(); err != nil {
 			c.log.Debug("TLS handshake failed", "err", err)
 			return
@@ -377,8 +370,8 @@ func (c *conn) isDraining() bool {
 	return c.draining
 }
 
-// drain ends the connection as soon as no transaction is open.
-func (c *conn) drain() {
+// Stop ends the connection as soon as no transaction is open.
+func (c *conn) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true
@@ -387,8 +380,8 @@ func (c *conn) drain() {
 	}
 }
 
-// interrupt ends it at the next read.
-func (c *conn) interrupt() {
+// Interrupt ends it at the next read.
+func (c *conn) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining, c.cut = true, true
@@ -399,7 +392,7 @@ func (c *conn) interrupt() {
 
 // secure puts TLS on the connection and forgets what was read in clear.
 func (c *conn) secure() error {
-	ctx, cancel := context.WithTimeout(c.server.life, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(c.server.clients.Context(), handshakeTimeout)
 	defer cancel()
 	c.setReadDeadline(time.Now().Add(handshakeTimeout))
 	_ = c.net.SetWriteDeadline(time.Now().Add(handshakeTimeout))

@@ -38,17 +38,16 @@ var (
 )
 
 func newSession(c *conn) *session {
-	ip := ipOf(c.net.RemoteAddr())
-	trusted := c.server.limits.trusts(ip)
+	from := &c.from
 	s := &session{
 		agent:  c.server.o.Agent,
-		client: delivery.Client{Role: c.server.o.Role, Addr: ip, Local: ipOf(c.net.LocalAddr()), Trusted: trusted},
-		login:  auth.Client{Service: c.service, Addr: ip, Trusted: trusted, PlaintextOK: c.plaintext},
+		client: delivery.Client{Role: c.server.o.Role, Addr: from.Addr, Local: from.Local, Trusted: from.Trusted},
+		login:  auth.Client{Service: from.Service, Addr: from.Addr, Trusted: from.Trusted, PlaintextOK: from.PlaintextOK},
 	}
 	if c.server.o.Role == delivery.Submission {
 		s.auths = c.server.o.Auth
 	}
-	s.ctx, s.cancel = context.WithCancel(c.server.life)
+	s.ctx, s.cancel = context.WithCancel(c.server.clients.Context())
 	return s
 }
 

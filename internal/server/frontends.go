@@ -21,7 +21,7 @@ func frontEnds(cfg *config.Config, store *storage.Store, agent *delivery.Agent, 
 	plaintext := cfg.Auth.AllowPlaintextOnLoopback
 	mail := func(role delivery.Role, c smtp.Config) admin.Server {
 		o := smtp.Options{Role: role, Hostname: cfg.Hostname, Config: c, TLS: keeper.ClientTLS(), PlaintextLogin: plaintext,
-			Trusted: cfg.TrustedNetworks, Agent: agent, Auth: authn, Logger: log, Metrics: registry}
+			Trusted: cfg.Trusted, Agent: agent, Auth: authn, Logger: log, Metrics: registry}
 		if role == delivery.Exchanger {
 			o.TLS = keeper.ExchangerTLS()
 		}
