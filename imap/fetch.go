@@ -32,6 +32,11 @@ func (s *session) fetch(c *call) error {
 	if err != nil {
 		return err
 	}
+	if a.hasPartial {
+		// RFC 9394 3.4: before CHANGEDSINCE leaves out what has not changed.
+		from, to := a.partial.Clip(len(uids))
+		uids = uids[from:to]
+	}
 	if a.items&fetchModSeq != 0 {
 		s.enableCondstore()
 	}

@@ -43,6 +43,9 @@ type fetchArgs struct {
 	since    storage.ModSeq // CHANGEDSINCE (RFC 7162 3.1.4.1)
 	hasSince bool
 	vanished bool // RFC 7162 3.2.6
+
+	partial    wire.PartialRange // of the messages named (RFC 9394 3.3)
+	hasPartial bool
 }
 
 // sectionKind is which family of items a section belongs to.
@@ -274,7 +277,8 @@ func (s *session) readSection(x *fetchSection, spec *wire.Section, family string
 	return nil
 }
 
-// readFetchModifiers reads fetch-modifiers (RFC 4466 2.4): CHANGEDSINCE, VANISHED.
+// readFetchModifiers reads fetch-modifiers (RFC 4466 2.4): CHANGEDSINCE, VANISHED
+// and PARTIAL, in any order.
 func (s *session) readFetchModifiers(c *call, a *fetchArgs) error {
 	err := s.rd.List(func() error {
 		name, err := s.rd.Keyword()
@@ -292,6 +296,16 @@ func (s *session) readFetchModifiers(c *call, a *fetchArgs) error {
 		case "VANISHED":
 			a.vanished = true
 			return nil
+		case "PARTIAL":
+			if !c.uid || a.hasPartial {
+				return badSyntax("PARTIAL stands once, in UID FETCH") // RFC 9394 3.3
+			}
+			if err := s.rd.SP(); err != nil {
+				return err
+			}
+			a.hasPartial = true
+			a.partial, err = s.rd.PartialRange()
+			return err
 		}
 		return badSyntax("Unknown FETCH modifier")
 	})

@@ -27,14 +27,15 @@ func FuzzFetchArguments(f *testing.F) {
 	for _, text := range []string{
 		" 1:* ALL", " 1 (FLAGS UID RFC822.SIZE INTERNALDATE ENVELOPE BODY BODYSTRUCTURE MODSEQ)", " $ FAST",
 		" 1 BODY[]<0.10>", " 1 (BODY.PEEK[1.2.HEADER.FIELDS.NOT (From \"To\")] BINARY[1] BINARY.SIZE[2])",
-		" 1,3:* (PREVIEW (LAZY) EMAILID THREADID SAVEDATE) (CHANGEDSINCE 5)", " 1 RFC822.TEXT", " 1 BODY[3.MIME]",
+		" 1,3:* (PREVIEW (LAZY) EMAILID THREADID SAVEDATE) (CHANGEDSINCE 5)", " 1 RFC822.TEXT", " 1:* FLAGS (PARTIAL -1:-3 CHANGEDSINCE 5)", " 1 BODY[3.MIME]",
 		" 1 BODY[HEADER.FIELDS ({4+}\r\nDate)]", " 1 BODY[]<9223372036854775807.9223372036854775807>",
 	} {
-		f.Add(text)
+		f.Add(text, true)
+		f.Add(text, false)
 	}
-	f.Fuzz(func(t *testing.T, input string) {
+	f.Fuzz(func(t *testing.T, input string, uid bool) {
 		s := parsing(t, input)
-		a, seen, err := s.readFetch(&call{})
+		a, seen, err := s.readFetch(&call{uid: uid})
 		if err != nil {
 			return
 		}
@@ -65,7 +66,8 @@ func FuzzSearchArguments(f *testing.F) {
 		" ALL", " RETURN (MIN MAX SAVE) UNSEEN", " CHARSET UTF-8 TEXT x", " OR (SEEN FLAGGED) NOT (1:2 BODY x)",
 		" HEADER From {1+}\r\nx SUBJECT \"\"", " UID 1:* $ 2:*", " SINCE 1-Feb-2020 SENTON 1-Feb-2020 SAVEDBEFORE 3-Mar-2021",
 		" MODSEQ \"/flags/\\\\seen\" all 12", " OLDER 5 YOUNGER 6 LARGER 7 SMALLER 8", " KEYWORD $one UNKEYWORD x",
-		" EMAILID M1 THREADID T2", " NEW OLD RECENT", " NOT NOT NOT NOT (NOT BODY a) OR OR BODY b TEXT c BODY d",
+		" EMAILID M1 THREADID T2",
+		" RETURN (PARTIAL -1:-50 SAVE COUNT) FUZZY (BODY x)", " RETURN (RELEVANCY PARTIAL 4294967295:1) FUZZY FUZZY SEEN UID 9:*", " NEW OLD RECENT", " NOT NOT NOT NOT (NOT BODY a) OR OR BODY b TEXT c BODY d",
 	} {
 		f.Add(text)
 	}
@@ -78,25 +80,26 @@ func FuzzSearchArguments(f *testing.F) {
 		if a.keys > maxSearchKeys || a.bodyKeys > maxBodyKeys || a.slots > a.keys {
 			t.Errorf("%d keys, %d for bodies, %d slots", a.keys, a.bodyKeys, a.slots)
 		}
+		program := a.program.bind(s.box, time.Now().Unix())
 		m := &storage.Message{UID: 5, Flags: storage.Seen, ModSeq: 7, Size: 8, Received: time.Now().Unix()}
-		not := negate(a.program)
+		not := negate(program)
 		for _, answer := range []truth{yes3, no3} {
 			c := candidate{message: m, seq: 2, slots: make([]truth, a.slots)}
-			early := a.program.eval(&c)
-			if early == unknown && a.program.cost == costIndex {
+			early := program.eval(&c)
+			if early == unknown && program.cost == costIndex {
 				t.Error("the index is not enough")
 			}
 			for i := range c.slots {
 				c.slots[i] = answer
 			}
-			late := a.program.eval(&c)
+			late := program.eval(&c)
 			if late == unknown || early != unknown && late != early {
 				t.Errorf("first %d, then %d", early, late)
 			}
 			if not.eval(&c) != late.not() {
 				t.Error("NOT is not the opposite")
 			}
-			a.program.open(&c, func(*searchKey) { t.Error("a key is open after all answers") })
+			program.open(&c, func(*searchKey) { t.Error("a key is open after all answers") })
 		}
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"posthorn/imap/wire"
 	"posthorn/internal/message"
 	"posthorn/storage"
 )
@@ -53,7 +52,10 @@ func (s *session) readSearch() (*searchArgs, error) {
 			return a, err
 		}
 	}
-	return a, s.readProgram(a)
+	if err := s.readProgram(a); err != nil {
+		return a, err
+	}
+	return a, a.checkRelevancy()
 }
 
 // readSearchCharset reads a space and a charset.
@@ -98,26 +100,6 @@ func (h *hit) id(c *call) uint32 {
 	return h.seq
 }
 
-// save makes the hits the result that "$" stands for: of MIN and MAX alone only
-// those messages (RFC 5182 2.4). Sorted hits become a set again.
-func (v *view) save(a *searchArgs, hits []hit) {
-	if a.results&(returnAll|returnCount) == 0 && a.results&(returnMin|returnMax) != 0 && len(hits) > 0 {
-		var ends []hit
-		if a.results&returnMin != 0 {
-			ends = append(ends, hits[0])
-		}
-		if last := len(hits) - 1; a.results&returnMax != 0 && (last > 0 || len(ends) == 0) {
-			ends = append(ends, hits[last])
-		}
-		hits = ends
-	}
-	v.saved = make([]storage.UID, len(hits))
-	for i := range hits {
-		v.saved[i] = hits[i].uid
-	}
-	slices.Sort(v.saved)
-}
-
 // tellHits answers with a list of numbers, as they stand.
 func (s *session) tellHits(c *call, a *searchArgs, begin string, hits []hit) error {
 	s.out = append(s.out, begin...)
@@ -139,56 +121,15 @@ func (s *session) tellHits(c *call, a *searchArgs, begin string, hits []hit) err
 	return nil
 }
 
-// tellExtended answers with ESEARCH (RFC 9051 7.3.4). SAVE alone asks for no answer
-// (RFC 5182 2.1). Of sorted hits the first is MIN (RFC 5267 3.1).
-func (s *session) tellExtended(c *call, a *searchArgs, hits []hit) error {
-	if a.results == returnSave {
-		return nil
-	}
-	s.out = wire.BeginESearch(s.out, s.rd.Tag(), c.uid)
-	var ends []hit
-	if len(hits) > 0 && a.results&returnMin != 0 {
-		ends = append(ends, hits[0])
-		s.out = wire.AppendESearchNumber(s.out, "MIN", uint64(hits[0].id(c)))
-	}
-	if len(hits) > 0 && a.results&returnMax != 0 {
-		last := hits[len(hits)-1]
-		ends = append(ends, last)
-		s.out = wire.AppendESearchNumber(s.out, "MAX", uint64(last.id(c)))
-	}
-	if a.results&returnAll != 0 {
-		ids := make([]uint32, len(hits))
-		for i := range hits {
-			ids[i] = hits[i].id(c)
-		}
-		s.out = wire.AppendESearchAll(s.out, ids)
-	}
-	if a.results&returnCount != 0 {
-		s.out = wire.AppendESearchNumber(s.out, "COUNT", uint64(len(hits)))
-	}
-	if a.byModSeq && len(hits) > 0 {
-		if a.results&(returnAll|returnCount) != 0 || ends == nil {
-			ends = hits // RFC 7162 3.1.10: of what was returned
-		}
-		s.out = wire.AppendESearchNumber(s.out, "MODSEQ", uint64(highest(ends)))
-	}
-	s.out = append(s.out, '\r', '\n')
-	return nil
-}
-
-func highest(hits []hit) storage.ModSeq {
-	var top storage.ModSeq
-	for i := range hits {
-		top = max(top, hits[i].modSeq)
-	}
-	return top
-}
-
 // searcher is one search at work.
 type searcher struct {
-	s *session
-	a *searchArgs
+	s       *session
+	v       *view // the mailbox: the session's own, or one that nobody has selected
+	a       *searchArgs
+	program searchKey // bound to v
 
+	before   int // messages done ahead of this batch
+	first    int // sequence number of the batch's first message
 	want     storage.Want
 	row      rowView
 	finder   finder
@@ -198,6 +139,7 @@ type searcher struct {
 	tables   []byte
 	progress progress
 	hits     []hit
+	messages []storage.Message // the batch
 }
 
 // undecided is a message whose row or body has to be looked at.
@@ -209,7 +151,8 @@ type undecided struct {
 }
 
 // find returns the messages of the view that match, ascending. What another
-// session has expunged is still found while the client counts it.
+// session has expunged is still found while the client counts it. Where the first
+// or the last ones are enough, the rest may be missing.
 func (s *session) find(c *call, a *searchArgs) ([]hit, error) {
 	if a.byModSeq {
 		s.enableCondstore()
@@ -217,41 +160,87 @@ func (s *session) find(c *call, a *searchArgs) ([]hit, error) {
 	if a.bySeq {
 		c.keepExpunged = true // RFC 7162 3.2.10.2: in the UID forms too
 	}
-	x := &searcher{s: s, a: a, want: a.program.wants()}
-	x.progress.begin(s, len(s.box.uids))
-	batch := indexBatch
-	if a.program.cost > costIndex {
-		batch = rowBatch
-	}
-	uids := s.box.uids
-	var messages []storage.Message
-	for done := 0; done < len(uids); {
-		n := min(batch, len(uids)-done)
-		var err error
-		messages, err = s.srv.o.Store.Messages(s.ctx, s.id.Account, s.box.box.ID, uids[done:done+n], messages[:0])
-		if err != nil {
-			return nil, err
-		}
-		if err := x.examine(messages, done); err != nil {
-			return nil, err
-		}
-		done += n
-	}
-	return x.hits, nil
+	x := newSearcher(s, s.box, a)
+	x.progress.begin(s, "Still searching", len(s.box.uids))
+	return x.search()
 }
 
-// examine decides a batch; all its messages stand behind the first done ones.
-func (x *searcher) examine(messages []storage.Message, done int) error {
-	v := x.s.box
+// newSearcher makes a search ready for the messages of a view.
+func newSearcher(s *session, v *view, a *searchArgs) *searcher {
+	x := &searcher{s: s, v: v, a: a, program: a.program.bind(v, time.Now().Unix())}
+	x.want = x.program.wants()
+	return x
+}
+
+// search examines the view, or as much of it as answers the search.
+func (x *searcher) search() ([]hit, error) {
+	run := x.run
+	enough, last := x.a.enough()
+	if last {
+		run = x.runBack
+	}
+	err := run(x.v.uids, enough)
+	return x.hits, err
+}
+
+// batch is how many messages are examined at once. A body costs so much that a
+// search which may end early looks at few.
+func (x *searcher) batch(enough int) int {
+	switch {
+	case x.program.cost == costIndex:
+		return indexBatch
+	case x.program.cost == costBody && enough > 0:
+		return rowBatch / 8
+	}
+	return rowBatch
+}
+
+// run examines messages of the view, ascending, until there are enough hits, if
+// that is not 0.
+func (x *searcher) run(uids []storage.UID, enough int) error {
+	batch := x.batch(enough)
+	for len(uids) > 0 && (enough == 0 || len(x.hits) < enough) {
+		n := min(batch, len(uids))
+		if err := x.examine(uids[:n]); err != nil {
+			return err
+		}
+		uids = uids[n:]
+	}
+	return nil
+}
+
+// runBack does the same from the end.
+func (x *searcher) runBack(uids []storage.UID, enough int) error {
+	batch := x.batch(enough)
+	for len(uids) > 0 && len(x.hits) < enough {
+		n := max(0, len(uids)-batch)
+		if err := x.examine(uids[n:]); err != nil {
+			return err
+		}
+		uids = uids[:n]
+	}
+	slices.SortFunc(x.hits, func(a, b hit) int { return int(a.seq) - int(b.seq) })
+	return nil
+}
+
+// examine decides a batch of the view's messages, ascending.
+func (x *searcher) examine(uids []storage.UID) error {
+	v := x.v
+	var err error
+	x.messages, err = x.s.srv.o.Store.Messages(x.s.ctx, x.s.id.Account, v.box.ID, uids, x.messages[:0])
+	if err != nil {
+		return err
+	}
 	found := len(x.hits)
 	x.undecide = x.undecide[:0]
-	seq := uint32(done)
+	seq := v.seq(uids[0]) - 1
+	x.first = int(seq) + 1
 	if x.slots == nil {
 		x.slots = make([]truth, rowBatch*x.a.slots)
 	}
 	clear(x.slots)
-	for i := range messages {
-		m := &messages[i]
+	for i := range x.messages {
+		m := &x.messages[i]
 		for seq++; v.uids[seq-1] != m.UID; {
 			seq++
 		}
@@ -260,7 +249,7 @@ func (x *searcher) examine(messages []storage.Message, done int) error {
 		if x.a.slots > 0 {
 			c.slots = x.slots[at : at+x.a.slots]
 		}
-		switch x.a.program.eval(&c) {
+		switch x.program.eval(&c) {
 		case yes3:
 			x.hits = append(x.hits, hit{seq, m.UID, m.ModSeq})
 		case unknown:
@@ -268,9 +257,17 @@ func (x *searcher) examine(messages []storage.Message, done int) error {
 		}
 	}
 	if len(x.undecide) == 0 {
-		return x.progress.tell(done)
+		err = x.progress.tell(x.before)
+	} else {
+		err = x.examineRows(found)
 	}
-	return x.examineRows(found)
+	x.before += len(uids)
+	return err
+}
+
+// tell says how far the search is: at this message.
+func (x *searcher) tell(seq uint32) error {
+	return x.progress.tell(x.before + int(seq) - x.first + 1)
 }
 
 // examineRows decides what rows can decide and goes on to the bodies. The
@@ -282,7 +279,7 @@ func (x *searcher) examineRows(found int) error {
 		x.uids = append(x.uids, x.undecide[i].c.message.UID)
 	}
 	next := 0
-	err := s.srv.o.Store.Contents(s.ctx, s.id.Account, s.box.box.ID, x.uids, x.want, func(row *storage.Content) error {
+	err := s.srv.o.Store.Contents(s.ctx, s.id.Account, x.v.box.ID, x.uids, x.want, func(row *storage.Content) error {
 		for x.undecide[next].c.message.UID != row.UID {
 			next++
 		}
@@ -290,7 +287,7 @@ func (x *searcher) examineRows(found int) error {
 		next++
 		x.row.take(row)
 		u.c.row = &x.row
-		u.match = x.a.program.eval(&u.c)
+		u.match = x.program.eval(&u.c)
 		u.c.row = nil
 		if u.match == unknown {
 			from := len(x.tables)
@@ -326,14 +323,14 @@ func (x *searcher) examineBodies() error {
 	}
 	s := x.s
 	if len(rest) == 0 {
-		return x.progress.tell(int(x.undecide[len(x.undecide)-1].c.seq))
+		return x.tell(x.undecide[len(x.undecide)-1].c.seq)
 	}
 	for len(rest) > 0 {
 		x.uids = x.uids[:0]
 		for _, u := range rest {
 			x.uids = append(x.uids, u.c.message.UID)
 		}
-		open, err := s.srv.o.Store.OpenMessages(s.ctx, s.id.Account, s.box.box.ID, x.uids, openOctets)
+		open, err := s.srv.o.Store.OpenMessages(s.ctx, s.id.Account, x.v.box.ID, x.uids, openOctets)
 		if errors.Is(err, storage.ErrDamaged) {
 			rest = rest[1:] // what is lost has no text
 			continue
@@ -348,7 +345,7 @@ func (x *searcher) examineBodies() error {
 				}
 				r.Close()
 			}
-			if err := x.progress.tell(int(rest[i].c.seq)); err != nil {
+			if err := x.tell(rest[i].c.seq); err != nil {
 				return err
 			}
 		}
@@ -360,7 +357,7 @@ func (x *searcher) examineBodies() error {
 // examineBody reads a message's text for what is still open.
 func (x *searcher) examineBody(u *undecided, r *storage.MessageReader) error {
 	x.finder.begin()
-	x.a.program.open(&u.c, x.finder.add)
+	x.program.open(&u.c, x.finder.add)
 	table := message.Parts(x.tables[u.table[0]:u.table[1]])
 	err := message.Text(&octets{r: r, end: r.Size()}, table, u.shift, func(_ *message.Part, _ bool, text io.Reader) error {
 		if err := x.finder.look(text); err != nil {
@@ -378,41 +375,6 @@ func (x *searcher) examineBody(u *undecided, r *storage.MessageReader) error {
 		n := &x.finder.needles[i]
 		u.c.slots[n.key.slot] = truthOf(n.found)
 	}
-	u.match = x.a.program.eval(&u.c)
+	u.match = x.program.eval(&u.c)
 	return nil
-}
-
-// progressEvery is how often a client hears that its search goes on (RFC 9585 4).
-const progressEvery = 10 * time.Second
-
-// progress tells of a slow command. Where the client has gone the write fails
-// and ends the work.
-type progress struct {
-	s     *session
-	every time.Duration
-	next  time.Time
-	goal  int
-}
-
-func (p *progress) begin(s *session, goal int) {
-	p.s, p.goal, p.every = s, goal, s.srv.progressEvery
-	p.next = time.Now().Add(p.every)
-}
-
-// tell says that so many messages are done, if it is time.
-func (p *progress) tell(done int) error {
-	now := time.Now()
-	if now.Before(p.next) {
-		return nil
-	}
-	p.next = now.Add(p.every)
-	s := p.s
-	s.out = append(s.out, "* OK [INPROGRESS ("...)
-	s.out = wire.AppendString(s.out, string(s.rd.Tag()), false)
-	s.out = append(s.out, ' ')
-	s.out = strconv.AppendInt(s.out, int64(done), 10)
-	s.out = append(s.out, ' ')
-	s.out = strconv.AppendInt(s.out, int64(p.goal), 10)
-	s.out = append(s.out, ")] Still searching\r\n"...)
-	return s.flush()
 }

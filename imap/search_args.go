@@ -5,72 +5,25 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
+	"posthorn/imap/wire"
 	"posthorn/internal/message"
 	"posthorn/storage"
-)
-
-// searchReturn are the result options of RFC 9051 6.4.4 and RFC 4731.
-type searchReturn uint8
-
-const (
-	returnMin searchReturn = 1 << iota
-	returnMax
-	returnAll
-	returnCount
-	returnSave
 )
 
 // searchArgs is what SEARCH, SORT and THREAD ask for.
 type searchArgs struct {
 	extended bool // answer with ESEARCH
+	sorted   bool // a SORT
 	results  searchReturn
-	program  searchKey
-	byModSeq bool // a MODSEQ key: the answer tells the highest one
-	bySeq    bool // a key with sequence numbers
+	partial  wire.PartialRange // of returnPartial
+	program  searchKey         // not bound to a mailbox
+	fuzzy    bool              // a FUZZY key
+	byModSeq bool              // a MODSEQ key: the answer tells the highest one
+	bySeq    bool              // a key with sequence numbers
 
 	keys, bodyKeys, slots int
 	charset               string
-}
-
-// readSearchReturn reads "RETURN (...)" behind a space, if it is there.
-func (s *session) readSearchReturn(a *searchArgs) error {
-	if !s.rd.TryKeyword("RETURN") {
-		return nil
-	}
-	a.extended = true
-	if err := s.rd.SP(); err != nil {
-		return err
-	}
-	err := s.rd.List(func() error {
-		name, err := s.rd.Keyword()
-		if err != nil {
-			return err
-		}
-		switch string(name) {
-		case "MIN":
-			a.results |= returnMin
-		case "MAX":
-			a.results |= returnMax
-		case "ALL":
-			a.results |= returnAll
-		case "COUNT":
-			a.results |= returnCount
-		case "SAVE":
-			a.results |= returnSave
-		default:
-			return badSyntax("Unknown result option")
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if a.results == 0 {
-		a.results = returnAll // RFC 9051 6.4.4: an empty list means ALL
-	}
-	return s.rd.SP()
 }
 
 // readCharset takes the charset of the search's strings. After ENABLE
@@ -143,7 +96,7 @@ func (s *session) readKey(a *searchArgs) (searchKey, error) {
 		return k, nil
 	}
 	switch string(name) {
-	case "NOT", "OR":
+	case "NOT", "OR", "FUZZY":
 		return s.readOperator(a, string(name))
 	}
 	if err := s.rd.SP(); err != nil {
@@ -168,11 +121,15 @@ func (s *session) readKeyList(a *searchArgs) (searchKey, error) {
 	return combine(list), err
 }
 
-// readOperator reads NOT's key or OR's two.
+// readOperator reads the key of NOT or FUZZY, or OR's two. A fuzzy match "in an
+// implementation-defined manner" (RFC 6203 3) is an exact one here.
 func (s *session) readOperator(a *searchArgs, name string) (searchKey, error) {
 	k, operands := searchKey{kind: keyNot}, 1
-	if name == "OR" {
+	switch name {
+	case "OR":
 		k.kind, operands = keyOr, 2
+	case "FUZZY":
+		k.kind, a.fuzzy = keyAnd, true
 	}
 	if err := s.rd.Enter(); err != nil {
 		return k, err
@@ -191,32 +148,14 @@ func (s *session) readOperator(a *searchArgs, name string) (searchKey, error) {
 	return combine(k), nil
 }
 
-// readKeySet reads a set of sequence numbers or UIDs and resolves it.
+// readKeySet reads a set of sequence numbers or UIDs, or "$".
 func (s *session) readKeySet(kind keyKind) (searchKey, error) {
-	v := s.box
 	k := searchKey{kind: kind}
-	if err := s.rd.Set(&k.set); err != nil {
-		return k, err
+	err := s.rd.Set(&k.set)
+	if k.set.Saved() {
+		k.kind = keyResult
 	}
-	switch {
-	case k.set.Saved():
-		k.kind = keyUIDs
-		k.set.Clear()
-		for _, u := range v.saved {
-			k.set.Add(uint32(u))
-		}
-	case kind == keyUIDs:
-		var highest uint32
-		if n := len(v.uids); n > 0 {
-			highest = uint32(v.uids[n-1])
-		}
-		k.set.Resolve(highest)
-	default:
-		// A number beyond the mailbox matches nothing, as it does in Dovecot:
-		// an answer does no harm here, unlike in FETCH.
-		k.set.Resolve(uint32(len(v.uids)))
-	}
-	return k, nil
+	return k, err
 }
 
 // plainKey is a key without an argument.
@@ -378,15 +317,7 @@ func (s *session) readBodyKey(a *searchArgs, name string) (searchKey, error) {
 
 func (s *session) readKeywordKey() (searchKey, error) {
 	name, err := s.rd.Atom()
-	if err != nil {
-		return searchKey{}, err
-	}
-	for bit, have := range s.box.keywords {
-		if strings.EqualFold(have, string(name)) {
-			return searchKey{kind: keyKeyword, keywords: 1 << bit}, nil
-		}
-	}
-	return searchKey{kind: keyNone}, nil
+	return searchKey{kind: keyKeyword, id: string(name)}, err
 }
 
 const day = 24 * 60 * 60
@@ -421,14 +352,12 @@ func (s *session) readNumberKey(name string) (searchKey, error) {
 		}
 		return k, err
 	}
-	k.kind = keyReceived
-	interval, err := s.rd.NZNumber()
-	then := time.Now().Unix() - int64(interval)
-	if name == "OLDER" {
-		k.end = then + 1
-	} else {
-		k.from = then
+	k.kind = keyOlder
+	if name == "YOUNGER" {
+		k.kind = keyYounger
 	}
+	interval, err := s.rd.NZNumber()
+	k.from = int64(interval)
 	return k, err
 }
 

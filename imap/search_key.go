@@ -1,6 +1,9 @@
 package imap
 
 import (
+	"math"
+	"strings"
+
 	"posthorn/imap/wire"
 	"posthorn/storage"
 )
@@ -17,12 +20,14 @@ type keyKind uint8
 
 const (
 	keyAll      keyKind = iota
-	keyNone             // nothing matches, e.g. an unknown keyword
 	keyFlags            // has all of flags
-	keyKeyword          // has the keyword bits
+	keyKeyword          // has the keyword bits; before it is bound, id is its name
 	keyRecent           //
 	keySeqs             // sequence numbers
 	keyUIDs             //
+	keyResult           // "$", before it is bound
+	keyOlder            // seconds from now, before they are bound
+	keyYounger          //
 	keyReceived         // ranges: from <= x < end
 	keySize             //
 	keyModSeq           //
@@ -66,7 +71,7 @@ type searchKey struct {
 	field     string // lower case
 	addresses bool   // the field holds addresses
 	text      []byte // case-mapped; empty: the field is there
-	id        string // object id
+	id        string // object id, keyword
 }
 
 // costOf is what a kind costs by itself.
@@ -97,6 +102,56 @@ func (k *searchKey) wants() storage.Want {
 		w |= k.kids[i].wants()
 	}
 	return w
+}
+
+// bind makes the key fit to be asked about the messages of a mailbox now: what
+// stands in it by name, "*", "$" or age is looked up. The key itself stays as
+// it was read.
+func (k *searchKey) bind(v *view, now int64) searchKey {
+	b := *k
+	switch k.kind {
+	case keyAnd, keyOr, keyNot:
+		b.kids = make([]searchKey, len(k.kids))
+		for i := range k.kids {
+			b.kids[i] = k.kids[i].bind(v, now)
+		}
+	case keyKeyword:
+		b.keywords = v.keyword(k.id)
+	case keySeqs:
+		// A number beyond the mailbox matches nothing, as it does in Dovecot:
+		// an answer does no harm here, unlike in FETCH.
+		b.set = k.set.Resolved(uint32(len(v.uids)))
+	case keyUIDs:
+		b.set = k.set.Resolved(v.highest())
+	case keyResult:
+		b.kind, b.set = keyUIDs, wire.Set{}
+		for _, u := range v.saved {
+			b.set.Add(uint32(u))
+		}
+	case keyOlder:
+		b.kind, b.from, b.end = keyReceived, math.MinInt64, now-k.from+1
+	case keyYounger:
+		b.kind, b.from, b.end = keyReceived, now-k.from, math.MaxInt64
+	}
+	return b
+}
+
+// highest is the view's last UID, which "*" means; 0: it is empty.
+func (v *view) highest() uint32 {
+	if n := len(v.uids); n > 0 {
+		return uint32(v.uids[n-1])
+	}
+	return 0
+}
+
+// keyword is the bit of a keyword, or none.
+func (v *view) keyword(name string) storage.KeywordSet {
+	for bit, have := range v.keywords {
+		if strings.EqualFold(have, name) {
+			return 1 << bit
+		}
+	}
+	return 0
 }
 
 // truth is what is known of a key and a message so far.
@@ -141,8 +196,6 @@ func (k *searchKey) eval(c *candidate) truth {
 	switch k.kind {
 	case keyAll:
 		return yes3
-	case keyNone:
-		return no3
 	case keyFlags:
 		return truthOf(m.Flags&k.flags == k.flags)
 	case keyKeyword:

@@ -12,7 +12,7 @@ import (
 // every message's record.
 const maxSortKeys = 32
 
-// sortBy is a sort key of RFC 5256 3 and RFC 5957.
+// sortBy is a sort key of RFC 5256 3, RFC 5957 and RFC 6203 6.
 type sortBy uint8
 
 const (
@@ -25,6 +25,7 @@ const (
 	byTo
 	byDisplayFrom
 	byDisplayTo
+	byRelevancy
 )
 
 // criterion is one key of a SORT.
@@ -60,7 +61,7 @@ func (s *session) sort(c *call) error {
 
 // readSort reads "[RETURN (...)] (criteria) charset keys".
 func (s *session) readSort() (*searchArgs, []criterion, error) {
-	a := new(searchArgs)
+	a := &searchArgs{sorted: true}
 	if err := s.rd.SP(); err != nil {
 		return a, nil, err
 	}
@@ -71,7 +72,15 @@ func (s *session) readSort() (*searchArgs, []criterion, error) {
 	if err != nil {
 		return a, nil, err
 	}
-	return a, criteria, s.readCharsetProgram(a)
+	if err := s.readCharsetProgram(a); err != nil {
+		return a, nil, err
+	}
+	for _, k := range criteria {
+		if k.by == byRelevancy && !a.fuzzy {
+			return a, nil, badSyntax("RELEVANCY needs a FUZZY search key") // RFC 6203 6
+		}
+	}
+	return a, criteria, a.checkRelevancy()
 }
 
 // readCharsetProgram reads " charset keys", as SORT and THREAD have them.
@@ -143,6 +152,8 @@ func sortKey(name string) (sortBy, bool) {
 		return byDisplayFrom, true
 	case "DISPLAYTO":
 		return byDisplayTo, true
+	case "RELEVANCY":
+		return byRelevancy, true
 	}
 	return 0, false
 }
@@ -214,6 +225,8 @@ func (c criterion) value(m *storage.Message, meta *message.Meta) sortValue {
 		return sortValue{text: meta.To}
 	case byDisplayFrom:
 		return sortValue{text: meta.DisplayFrom}
+	case byRelevancy:
+		return sortValue{n: relevancy}
 	}
 	return sortValue{text: meta.DisplayTo}
 }

@@ -165,6 +165,27 @@ func (s *Set) Resolve(highest uint32) {
 	s.star = 0
 }
 
+// Resolved returns the set with highest put for "*" as Resolve does. It shares
+// the ranges of s where nothing changes: neither is to be changed then.
+func (s *Set) Resolved(highest uint32) Set {
+	r := *s
+	if s.star != 0 {
+		r.ranges = slices.Clone(s.ranges)
+		r.Resolve(highest)
+	}
+	return r
+}
+
+// ResolvedOpen is Resolved for a mailbox that grows: "n:*" takes in every number
+// from n on.
+func (s *Set) ResolvedOpen(highest uint32) Set {
+	r := s.Resolved(highest)
+	if s.star != 0 && s.star != math.MaxUint32 {
+		r.AddRange(s.star, math.MaxUint32)
+	}
+	return r
+}
+
 // Ranges returns the numbers, ascending, without "*". The slice is the set's.
 func (s *Set) Ranges() []Range { return s.ranges }
 
