@@ -53,6 +53,9 @@ func openConn(uri string, pragmas []string) (*conn, error) {
 	}
 	defer libc.Xfree(c.tls, name)
 	err = c.out(func(p uintptr) int32 { return sqlitelib.Xsqlite3_open_v2(c.tls, name, p, flags, 0) }, &c.db)
+	if err == nil {
+		err = c.keepPlans()
+	}
 	for _, p := range pragmas {
 		if err != nil {
 			break
@@ -63,6 +66,18 @@ func openConn(uri string, pragmas []string) (*conn, error) {
 		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
+}
+
+// keepPlans keeps SQLite from compiling a statement anew whenever a value is
+// bound that its plan might have looked at: for lookups by text that was with
+// each run, and cost more than the run.
+func (c *conn) keepPlans() error {
+	args := libc.NewVaList(int32(1), uintptr(0))
+	if args == 0 {
+		return c.fail(sqlitelib.SQLITE_NOMEM)
+	}
+	defer libc.Xfree(c.tls, args)
+	return c.check(sqlitelib.Xsqlite3_db_config(c.tls, c.db, sqlitelib.SQLITE_DBCONFIG_ENABLE_QPSG, args))
 }
 
 // out calls fn with the address of a result, which goes to dest whatever fn returns.

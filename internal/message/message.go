@@ -82,7 +82,11 @@ type source struct {
 	eof        bool
 }
 
-const windowSize = 64 << 10
+// A window begins small, as most messages are, and grows while what comes fills it.
+const (
+	firstWindow = 4 << 10
+	windowSize  = 64 << 10
+)
 
 func (s *source) window() []byte { return s.buf[s.start:s.end] }
 
@@ -91,10 +95,12 @@ func (s *source) fill(n int) error {
 	if s.end-s.start >= n || s.eof {
 		return nil
 	}
-	if s.start > 0 {
-		s.end = copy(s.buf, s.buf[s.start:s.end])
-		s.start = 0
+	into := s.buf
+	if s.end == len(s.buf) && len(s.buf) < windowSize {
+		into = make([]byte, min(4*len(s.buf), windowSize))
 	}
+	s.end = copy(into, s.buf[s.start:s.end])
+	s.buf, s.start = into, 0
 	idle := 0
 	for s.end < n && !s.eof {
 		m, err := s.r.Read(s.buf[s.end:])

@@ -49,7 +49,7 @@ type parser struct {
 }
 
 func newParser(r io.Reader) *parser {
-	p := &parser{src: source{r: r, buf: make([]byte, windowSize)}}
+	p := &parser{src: source{r: r, buf: make([]byte, firstWindow)}}
 	p.nodes = append(make([]node, 0, 8), node{})
 	return p
 }
