@@ -33,9 +33,30 @@ type fault struct {
 // over UDP and TCP until the test ends. The class and the TTL may be left out.
 func Start(t testing.TB, records ...string) *Zone {
 	t.Helper()
+	stream, packets := listen(t)
+	return serve(t, stream, packets, records)
+}
+
+// StartOn is Start on an address HOST:PORT, for programs that ask nowhere but
+// port 53. Where it cannot be had the test is skipped.
+func StartOn(t testing.TB, addr string, records ...string) *Zone {
+	t.Helper()
+	stream, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Skipf("skip: %v", err)
+	}
+	packets, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		_ = stream.Close()
+		t.Skipf("skip: %v", err)
+	}
+	return serve(t, stream, packets, records)
+}
+
+func serve(t testing.TB, stream net.Listener, packets net.PacketConn, records []string) *Zone {
+	t.Helper()
 	z := &Zone{records: map[string][]dns.RR{}, faults: map[string]fault{}, aliases: true, queries: map[string]int{}}
 	z.Add(t, records...)
-	stream, packets := listen(t)
 	z.addr = stream.Addr().String()
 	for _, server := range []*dns.Server{{Listener: stream, Handler: z}, {PacketConn: packets, Handler: z}} {
 		started := make(chan struct{})
