@@ -243,6 +243,9 @@ func (t *tx) dropMailbox(a AccountID, id MailboxID, name, use string, validity u
 	if _, err := t.exec("DELETE FROM keywords WHERE mailbox = ?", id); err != nil {
 		return err
 	}
+	if _, err := t.exec("DELETE FROM metadata WHERE account = ? AND mailbox = ?", a, id); err != nil {
+		return err
+	}
 	if _, err := t.exec("DELETE FROM mailboxes WHERE id = ?", id); err != nil {
 		return err
 	}

@@ -43,6 +43,10 @@ func (t *tx) renameInbox(a AccountID, name string) error {
 	if err != nil {
 		return err
 	}
+	// RFC 5464 4.1: INBOX keeps its annotations and the new mailbox has them too.
+	if err := t.copyMetadata(a, id, made.ID); err != nil {
+		return err
+	}
 	uids, err := t.firstUIDs(id, -1)
 	if err != nil {
 		return err

@@ -13,8 +13,13 @@ var schemaV1 string
 //go:embed schema_v2.sql
 var schemaV2 string
 
+// schemaMetadata adds annotations.
+//
+//go:embed schema_metadata.sql
+var schemaMetadata string
+
 // migrations are the schema's steps, append-only: [i] leads from version i to i+1.
-func migrations() []string { return []string{schemaV1, schemaV2} }
+func migrations() []string { return []string{schemaV1, schemaV2, schemaMetadata} }
 
 // chunkBits: a chunk's rowid is its body's id shifted by so many bits, plus its
 // sequence number; 2^20 chunks of 256 KiB bound a body at 256 GiB.

@@ -220,6 +220,14 @@ func (v *verifier) account(r *reader, a AccountID) ([]MailboxID, error) {
 		wrong(KindCounter, mendRecount, "the account counts %d expunged messages with %d octets in the retention window; there are %d with %d",
 			kept, keptBytes, retained, retainedBytes)
 	}
+	if err != nil {
+		return nil, err
+	}
+	var lost int64
+	err = r.queryRow("SELECT count(*) FROM metadata WHERE account = ? AND mailbox <> 0 AND mailbox NOT IN (SELECT id FROM mailboxes)", a).scan(&lost)
+	if err == nil && lost > 0 {
+		wrong(KindReference, mendNothing, "%d annotations belong to mailboxes that are not there", lost)
+	}
 	return boxes, err
 }
 
