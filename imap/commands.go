@@ -119,6 +119,10 @@ func mailboxCommand(name []byte) (command, bool) {
 		return command{in: loggedIn, run: (*session).getQuotaRoot}, true
 	case "SETQUOTA":
 		return command{in: loggedIn, run: (*session).setQuota}, true
+	case "GETMETADATA":
+		return command{in: loggedIn, run: (*session).getMetadata}, true
+	case "SETMETADATA":
+		return command{in: loggedIn, run: (*session).setMetadata}, true
 	case "CHECK":
 		return command{in: selected, run: (*session).noop}, true
 	case "CLOSE":

@@ -3,7 +3,10 @@ package imap
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Config is the [imap] section.
@@ -18,6 +21,12 @@ type Config struct {
 
 	MaxConnections           int `toml:"max_connections"`             // all in all
 	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // IPv6: per /64; trusted networks are free
+
+	// Comment and Admin are the server's METADATA entries /shared/comment and
+	// /shared/admin, a URI (RFC 5464 6.2). No Admin means postmaster@ the account's
+	// domain.
+	Comment string `toml:"comment"`
+	Admin   string `toml:"admin"`
 
 	LoginTimeout time.Duration `toml:"login_timeout"` // to log in
 	IdleTimeout  time.Duration `toml:"idle_timeout"`  // between commands, RFC 9051 5.4
@@ -51,6 +60,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("max_connections is %d: it has to be at least 1", c.MaxConnections)
 	case c.MaxConnectionsPerAddress < 1:
 		return fmt.Errorf("max_connections_per_address is %d: it has to be at least 1", c.MaxConnectionsPerAddress)
+	case len(c.Comment) > maxServerEntry || strings.ContainsRune(c.Comment, 0) || !utf8.ValidString(c.Comment):
+		return fmt.Errorf("comment has %d octets: it has to be text of at most %d", len(c.Comment), maxServerEntry)
+	case c.Admin != "" && !validAdmin(c.Admin):
+		return fmt.Errorf("admin is %q: write a URI such as \"mailto:postmaster@example.org\"", c.Admin)
 	case c.LoginTimeout < time.Second:
 		return fmt.Errorf("login_timeout is %v: write at least \"1s\"", c.LoginTimeout)
 	case c.IdleTimeout < 30*time.Minute:
@@ -62,4 +75,13 @@ func (c Config) Validate() error {
 		return fmt.Errorf("write_timeout is %v: write at least \"1s\"", c.WriteTimeout)
 	}
 	return nil
+}
+
+// maxServerEntry bounds what the operator says of the server, in octets.
+const maxServerEntry = 1024
+
+func validAdmin(uri string) bool {
+	u, err := url.Parse(uri)
+	return err == nil && u.Scheme != "" && len(uri) <= maxServerEntry &&
+		strings.IndexFunc(uri, func(r rune) bool { return r <= ' ' || r >= 0x7f }) < 0
 }

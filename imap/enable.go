@@ -6,6 +6,7 @@ import "posthorn/imap/wire"
 // what is on stays on.
 func (s *session) enable(*call) error {
 	var want features
+	metadata := false
 	for first := true; first || s.rd.Peek() == ' '; first = false {
 		if err := s.rd.SP(); err != nil {
 			return err
@@ -23,10 +24,17 @@ func (s *session) enable(*call) error {
 			want.utf8 = true
 		case "IMAP4REV2":
 			want.rev2 = true
+		case "METADATA":
+			metadata = s.annotations == nil
 		}
 	}
 	if err := s.rd.CRLF(); err != nil {
 		return err
+	}
+	if metadata {
+		if err := s.enableMetadata(); err != nil {
+			return err
+		}
 	}
 	s.out = append(s.out, "* ENABLED"...)
 	// RFC 7162 3.2.3: QRESYNC brings CONDSTORE with it.
@@ -44,6 +52,9 @@ func (s *session) enable(*call) error {
 	}
 	if want.utf8 && !s.enabled.utf8 {
 		s.out = append(s.out, " UTF8=ACCEPT"...)
+	}
+	if metadata {
+		s.out = append(s.out, " METADATA"...)
 	}
 	if want.utf8 || want.rev2 {
 		s.enabled.utf8 = true

@@ -87,6 +87,7 @@ func newHarness(t testing.TB, adjust ...func(*Config, *Options)) *harness {
 		t.Fatal(err)
 	}
 	cfg := DefaultConfig()
+	cfg.Comment = "Shared comment"
 	o := Options{
 		Store: h.store,
 		Auth: auth.New(h.store, auth.Options{

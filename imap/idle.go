@@ -24,13 +24,23 @@ func (s *session) idle(*call) error {
 			return s.idleError(err)
 		}
 	}
+	var annotated <-chan struct{}
+	if s.annotations != nil {
+		// A watch of IDLE's own, for wakeOn takes its nudges.
+		watch := s.srv.o.Store.WatchAccount(s.id.Account)
+		defer watch.Close()
+		annotated = watch.C
+		if err := s.tellAnnotations(); err != nil {
+			return s.idleError(err)
+		}
+	}
 	if err := s.rest(); err != nil {
 		return err
 	}
 	if s.srv.cfg.Keepalive > 0 {
 		s.raw.setDeadline(time.Time{})
 	}
-	go s.wakeOn(news, stop)
+	go s.wakeOn(news, annotated, stop)
 	// The wakes run idleNews within this read.
 	line, err := s.rd.Line()
 	if err != nil {
@@ -43,7 +53,7 @@ func (s *session) idle(*call) error {
 }
 
 // wakeOn wakes the session at news and when its keepalive is due.
-func (s *session) wakeOn(news, stop <-chan struct{}) {
+func (s *session) wakeOn(news, annotated, stop <-chan struct{}) {
 	var due <-chan time.Time
 	if every := s.srv.cfg.Keepalive; every > 0 {
 		tick := time.NewTicker(every)
@@ -55,6 +65,7 @@ func (s *session) wakeOn(news, stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-news:
+		case <-annotated:
 		case <-due:
 			s.stillHere.Store(true)
 		}
@@ -66,6 +77,12 @@ func (s *session) wakeOn(news, stop <-chan struct{}) {
 func (s *session) idleNews() error {
 	if s.box != nil {
 		if err := s.sync(&call{}); err != nil {
+			return s.idleError(err)
+		}
+	}
+	if s.annotations != nil {
+		s.annotations.look = true
+		if err := s.tellAnnotations(); err != nil {
 			return s.idleError(err)
 		}
 	}

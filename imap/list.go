@@ -22,6 +22,7 @@ type listRequest struct {
 
 	tellSubscribed bool        // return: SUBSCRIBED
 	status         statusItems // return: STATUS (RFC 5819)
+	metadata       []string    // return: METADATA's entries (RFC 9590)
 
 	patterns []wire.Pattern
 }
@@ -170,6 +171,15 @@ func (s *session) listReturn(q *listRequest) error {
 				return err
 			}
 			q.status, err = s.statusList()
+			return err
+		case "METADATA":
+			if err := s.rd.SP(); err != nil {
+				return err
+			}
+			if s.rd.Peek() != '(' {
+				return badSyntax("Expected a list of entries")
+			}
+			q.metadata, err = s.readEntries()
 			return err
 		default:
 			return badSyntax("Unknown LIST return option")
@@ -350,6 +360,11 @@ func (s *session) tellListed(q *listRequest, e *listed) error {
 	s.out = append(s.out, '\r', '\n')
 	if q.status != 0 && e.box != nil && e.chosen {
 		if err := s.tellStatus(e.box, e.name, q.status); err != nil {
+			return err
+		}
+	}
+	if len(q.metadata) > 0 && e.box != nil && e.chosen {
+		if err := s.tellListedMetadata(q, e); err != nil {
 			return err
 		}
 	}

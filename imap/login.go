@@ -119,6 +119,7 @@ func (s *session) unauthenticated() {
 	if s.state == notAuthenticated {
 		return
 	}
+	s.endMetadata()
 	s.srv.clients.Leave(s.from, int64(s.id.Account))
 	s.id, s.state = auth.Identity{}, notAuthenticated
 }

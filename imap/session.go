@@ -46,6 +46,8 @@ type session struct {
 	id      auth.Identity
 	enabled features
 	box     *view // the selected mailbox; nil in other states
+
+	annotations *annotationNews // after ENABLE METADATA; else nil
 }
 
 // features are what a client has switched on.
@@ -276,6 +278,14 @@ func (s *session) answer(tag []byte, c *call, err error) error {
 		}
 		if over := s.over(err); over != nil {
 			return over
+		}
+	}
+	if newsErr := s.tellAnnotations(); newsErr != nil {
+		if over := s.over(newsErr); over != nil {
+			return over
+		}
+		if err == nil {
+			err = newsErr
 		}
 	}
 	if err == nil {
