@@ -176,7 +176,7 @@ func (t *tx) arrive(x *transfer) error {
 	if _, err := t.exec("UPDATE mailboxes SET uidnext = ? WHERE id = ?", x.next, x.to); err != nil {
 		return err
 	}
-	return t.stampMailbox(x.account, x.to, x.at, tallyOf(fresh))
+	return t.stampMailbox(x.account, x.to, x.at, tallyOf(fresh), false)
 }
 
 // keywordMap says what the source's keyword sets are in the destination.

@@ -126,5 +126,5 @@ func (t *tx) retire(a AccountID, id MailboxID, all, picked []Message, mark Flags
 	}
 	uids := uidsOf(picked)
 	t.publish(id, func(x *index) { x.removeAll(uids, at) })
-	return t.stampMailbox(a, id, at, tallyOf(picked).negative())
+	return t.stampMailbox(a, id, at, tallyOf(picked).negative(), true)
 }

@@ -127,7 +127,7 @@ func (t *tx) storeFlags(a AccountID, id MailboxID, all, changed []Message, edit 
 		changed[i].ModSeq = at
 	}
 	t.publish(id, func(x *index) { x.putAll(changed) })
-	return t.stampMailbox(a, id, at, n)
+	return t.stampMailbox(a, id, at, n, true)
 }
 
 // ownedLive is ErrNotFound unless the mailbox is there and the account's.

@@ -24,6 +24,8 @@ type index struct {
 	mu       sync.RWMutex
 	loaded   ModSeq         // the rows up to this stamp were read from the database
 	highest  ModSeq         // the mailbox's HIGHESTMODSEQ
+	edited   ModSeq         // the last stamp that changed or removed a message
+	packed   packedState    // the database's copy
 	uidnext  UID            //
 	entries  []entry        // ascending uid
 	uidls    map[UID]string // explicit ones that somebody asked for
@@ -130,6 +132,7 @@ func (x *index) put(m Message) {
 	switch {
 	case known:
 		e.flags |= x.entries[i].flags & hasUIDL
+		x.edited = max(x.edited, m.ModSeq)
 		x.entries[i] = e
 	default:
 		if _, explicit := x.uidls[m.UID]; explicit {
@@ -185,6 +188,7 @@ func (x *index) removeAll(uids []UID, at ModSeq) {
 	if len(uids) == 0 || !x.news(at) {
 		return
 	}
+	x.edited = max(x.edited, at)
 	kept, _ := x.find(uids[0])
 	next := kept
 	for _, uid := range uids {

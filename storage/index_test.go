@@ -205,6 +205,9 @@ func TestIndexAndClientsFollowTheRows(t *testing.T) {
 				case <-time.After(time.Duration(r.IntN(8)) * time.Millisecond):
 					c.look(t, s, &ch)
 					if r.IntN(5) == 0 {
+						packOpen(t, s, c.mailbox)
+					}
+					if r.IntN(5) == 0 {
 						forgetIndex(s, c.mailbox)
 					}
 				}

@@ -170,9 +170,9 @@ func (s *Store) loadSlot(ctx context.Context, sl *slot) error {
 func (r *reader) loadIndex(id MailboxID) (*index, error) {
 	x := &index{mailbox: id}
 	var count int
-	err := r.queryRow(`SELECT account, uidvalidity, uidnext, highestmodseq, first_recent, messages
+	err := r.queryRow(`SELECT account, uidvalidity, uidnext, highestmodseq, first_recent, messages, edited
 		FROM mailboxes WHERE id = ?`, id).
-		scan(&x.account, &x.uidvalidity, &x.uidnext, &x.highest, &x.recent, &count)
+		scan(&x.account, &x.uidvalidity, &x.uidnext, &x.highest, &x.recent, &count, &x.edited)
 	if err != nil {
 		return nil, err
 	}
@@ -182,10 +182,26 @@ func (r *reader) loadIndex(id MailboxID) (*index, error) {
 		return nil, err
 	}
 	x.entries = make([]entry, 0, count+count/16)
-	rows, err := r.query(`SELECT uid, flags, modseq, keywords, size, received, uidl IS NOT NULL
-		FROM messages WHERE mailbox = ? ORDER BY uid`, id)
+	next, err := r.loadPacked(x)
 	if err != nil {
 		return nil, err
+	}
+	if err := r.loadEntries(x, next); err != nil {
+		return nil, err
+	}
+	if next > 0 && len(x.entries) != count { // so much is known of it without looking
+		x.entries, x.packed = x.entries[:0], packedState{}
+		return x, r.loadEntries(x, 0)
+	}
+	return x, nil
+}
+
+// loadEntries reads the mailbox's rows from a UID on.
+func (r *reader) loadEntries(x *index, from UID) error {
+	rows, err := r.query(`SELECT uid, flags, modseq, keywords, size, received, uidl IS NOT NULL
+		FROM messages WHERE mailbox = ? AND uid >= ? ORDER BY uid`, x.mailbox, from)
+	if err != nil {
+		return err
 	}
 	for rows.next() {
 		e := entry{
@@ -201,5 +217,5 @@ func (r *reader) loadIndex(id MailboxID) (*index, error) {
 		}
 		x.entries = append(x.entries, e)
 	}
-	return x, rows.close()
+	return rows.close()
 }

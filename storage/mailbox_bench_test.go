@@ -44,7 +44,7 @@ func fillRows(t testing.TB, s *Store, a AccountID, id MailboxID, n int) {
 		if err := t.addUsage(a, size, int64(n)); err != nil {
 			return err
 		}
-		return t.stampMailbox(a, id, at, tally{messages: int64(n), unseen: int64(n), size: size})
+		return t.stampMailbox(a, id, at, tally{messages: int64(n), unseen: int64(n), size: size}, false)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,4 +201,19 @@ func BenchmarkExpungeThousand(b *testing.B) {
 			}
 		}
 	})
+}
+
+func BenchmarkUnpackEntries(b *testing.B) {
+	entries := make([]entry, 100_000)
+	for i := range entries {
+		entries[i] = entry{uid: UID(i + 1), modseq: ModSeq(i/200 + 1), size: int64(2000 + i*37%9000), received: int64(1_700_000_000 + i*600), flags: Flags(i % 4)}
+	}
+	data := appendEntries(nil, entries)
+	dst := make([]entry, 0, len(entries))
+	b.ReportMetric(float64(len(data))/float64(len(entries)), "octets/message")
+	for b.Loop() {
+		if _, err := unpackEntries(dst, data); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -257,8 +257,11 @@ func (s *Store) disown(ctx context.Context, a AccountID, id MailboxID, uids []UI
 			if _, err := t.exec("UPDATE messages SET uidl = NULL WHERE mailbox = ? AND "+where, prepend(id, args)...); err != nil {
 				return fmt.Errorf("mailbox %d: %w", id, err)
 			}
-			t.publish(id, func(x *index) { x.dropUIDLs(part) })
-			return nil
+			// It has no stamp of its own: no copy of the index up to now is good.
+			var edited ModSeq
+			err := t.queryRow("UPDATE mailboxes SET edited = highestmodseq + 1 WHERE id = ? RETURNING edited", id).scan(&edited)
+			t.publish(id, func(x *index) { x.dropUIDLs(part); x.edited = max(x.edited, edited) })
+			return err
 		})
 		if err != nil {
 			return err

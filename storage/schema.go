@@ -18,8 +18,13 @@ var schemaV2 string
 //go:embed schema_metadata.sql
 var schemaMetadata string
 
+// schemaPacked adds copies of indexes.
+//
+//go:embed schema_packed.sql
+var schemaPacked string
+
 // migrations are the schema's steps, append-only: [i] leads from version i to i+1.
-func migrations() []string { return []string{schemaV1, schemaV2, schemaMetadata} }
+func migrations() []string { return []string{schemaV1, schemaV2, schemaMetadata, schemaPacked} }
 
 // chunkBits: a chunk's rowid is its body's id shifted by so many bits, plus its
 // sequence number; 2^20 chunks of 256 KiB bound a body at 256 GiB.

@@ -163,12 +163,14 @@ func (n tally) negative() tally {
 }
 
 // stampMailbox adds to the mailbox's counters under the job's stamp, writes
-// what was claimed of \Recent, and nudges. ErrNotFound.
-func (t *tx) stampMailbox(a AccountID, id MailboxID, at ModSeq, n tally) error {
+// what was claimed of \Recent, and nudges. edited: rows that were there changed
+// or went. ErrNotFound.
+func (t *tx) stampMailbox(a AccountID, id MailboxID, at ModSeq, n tally, edited bool) error {
 	recent := t.s.recents.of(id)
-	rows, err := t.exec(`UPDATE mailboxes SET highestmodseq = ?, messages = messages + ?, unseen = unseen + ?,
-		deleted = deleted + ?, size = size + ?, first_recent = max(first_recent, ?) WHERE id = ? AND account = ?`,
-		at, n.messages, n.unseen, n.deleted, n.size, recent, id, a)
+	rows, err := t.exec(`UPDATE mailboxes SET highestmodseq = ?1, messages = messages + ?2, unseen = unseen + ?3,
+		deleted = deleted + ?4, size = size + ?5, first_recent = max(first_recent, ?6), edited = iif(?7, ?1, edited)
+		WHERE id = ?8 AND account = ?9`,
+		at, n.messages, n.unseen, n.deleted, n.size, recent, edited, id, a)
 	if err != nil {
 		return err
 	}

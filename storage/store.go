@@ -134,7 +134,9 @@ func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.backups.close()
 		s.sweeper.close()
-		s.closeErr = errors.Join(s.saveRecents(context.Background()), s.readers.close(), s.writer.close(), s.lock.Close())
+		recents := s.saveRecents(context.Background())
+		s.packIndexes(context.Background())
+		s.closeErr = errors.Join(recents, s.readers.close(), s.writer.close(), s.lock.Close())
 	})
 	return s.closeErr
 }

@@ -98,6 +98,7 @@ func (w *sweeper) rest(ctx context.Context) {
 		return
 	}
 	w.rested = true
+	w.s.packIndexes(ctx)
 	err := w.s.readers.trim()
 	if err == nil {
 		err = w.s.writer.between(ctx, func(c *conn) error { return c.script("PRAGMA shrink_memory") })
