@@ -69,6 +69,23 @@ func (t *tx) deliver(m *Acceptance, c *Copy, content ContentID, size int64) erro
 	return err
 }
 
+// What queued.require_tls holds.
+const (
+	tlsAsPolicy = iota
+	tlsRequired
+	tlsOptional
+)
+
+func (m *Acceptance) tlsDemand() int {
+	switch {
+	case m.RequireTLS:
+		return tlsRequired
+	case m.TLSOptional:
+		return tlsOptional
+	}
+	return tlsAsPolicy
+}
+
 // enqueue adds the remote hops.
 func (t *tx) enqueue(m *Acceptance, content ContentID) error {
 	var submitter any
@@ -78,7 +95,7 @@ func (t *tx) enqueue(m *Acceptance, content ContentID) error {
 	queued := seconds(m.Received, t.at)
 	id, err := t.insert(`INSERT INTO queued (queue_id, content, reverse_path, submitter, queued, ret, envid, eight_bit, smtputf8, require_tls)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		m.QueueID, content, m.ReversePath, submitter, queued, m.Ret, m.EnvID, m.EightBit, m.SMTPUTF8, m.RequireTLS)
+		m.QueueID, content, m.ReversePath, submitter, queued, m.Ret, m.EnvID, m.EightBit, m.SMTPUTF8, m.tlsDemand())
 	if isConflict(err) {
 		return fmt.Errorf("queue id %s: %w", m.QueueID, ErrExists)
 	}

@@ -22,6 +22,7 @@ type Lease struct {
 	EightBit    bool
 	SMTPUTF8    bool
 	RequireTLS  bool
+	TLSOptional bool        // see Acceptance
 	Hops        []LeasedHop // at least one
 	More        bool        // another message with a hop for the domain is due
 
@@ -185,13 +186,15 @@ func (x *leases) first(r *reader, q *LeaseRequest) (id HopID, queued int64, more
 // gather reads the message with its hops.
 func (x *leases) gather(r *reader, q *LeaseRequest, queued int64) (*Lease, error) {
 	l := &Lease{}
+	var demand int
 	err := r.queryRow(`SELECT q.queue_id, q.reverse_path, q.submitter, c.size, q.queued, q.ret, q.envid, q.eight_bit, q.smtputf8, q.require_tls, q.content
 		FROM queued q JOIN contents c ON c.id = q.content WHERE q.id = ?`, queued).scan(&l.QueueID, &l.ReversePath, &l.Submitter, &l.Size,
-		&l.Queued, &l.Ret, &l.EnvID, &l.EightBit, &l.SMTPUTF8, &l.RequireTLS, &l.content)
+		&l.Queued, &l.Ret, &l.EnvID, &l.EightBit, &l.SMTPUTF8, &demand, &l.content)
 	if err != nil {
 		// Not ErrNotFound: the hop is there, its message is damaged.
 		return nil, fmt.Errorf("queued message %d: %w: %s", queued, ErrDamaged, err)
 	}
+	l.RequireTLS, l.TLSOptional = demand == tlsRequired, demand == tlsOptional
 	state, until := HopWaits, q.Now.Unix()
 	if q.Returning {
 		state, until = HopReturns, 1<<62

@@ -210,6 +210,9 @@ type Acceptance struct {
 	EightBit   bool   // BODY=8BITMIME
 	SMTPUTF8   bool
 	RequireTLS bool
+	// TLSOptional: the author wants the message to arrive whatever the receiving
+	// domain demands of the connection (RFC 8689 3). Not with RequireTLS.
+	TLSOptional bool
 
 	// Event tells of the message in Trace; nil: nothing does.
 	Event *Event

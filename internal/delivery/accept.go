@@ -60,6 +60,7 @@ func (t *Transaction) prepare(ctx context.Context, body io.Reader) (m *storage.A
 		Submitter: t.submitter(), Received: now,
 		Hops: t.hops, Ret: t.sender.Ret, EnvID: t.sender.EnvID,
 		EightBit: t.sender.EightBit, SMTPUTF8: t.sender.SMTPUTF8, RequireTLS: t.sender.RequireTLS,
+		TLSOptional: info.TLSOptional && !t.sender.RequireTLS, // RFC 8689 4.1
 	}
 	verdict, err := a.judge(ctx, &Incoming{
 		QueueID: m.QueueID, Client: t.client, Sender: t.sender, Recipients: t.recipients,

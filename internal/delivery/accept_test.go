@@ -375,3 +375,44 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+func TestTLSRequiredNoStaysWithTheHops(t *testing.T) {
+	o := newOffice(t)
+	o.setAlias("away@example.org", "far@elsewhere.example")
+	for i, test := range []struct {
+		header                string
+		require               bool // by REQUIRETLS
+		fromOutside, optional bool
+	}{
+		{"TLS-Required: No\r\n", false, false, true},
+		{"tls-required:no  \r\n", false, false, true},
+		{"TLS-Required:\r\n No\r\n", false, false, true},
+		{"TLS-Required: No\r\n", false, true, true}, // what an alias sends on
+		{"TLS-Required: No\r\n", true, false, false},
+		{"TLS-Required: Yes\r\n", false, false, false},
+		{"TLS-Required: No, please\r\n", false, false, false},
+		{"TLS-Required: No\r\nTLS-Required: No\r\n", false, false, false},
+		{"Subject: TLS-Required: No\r\n", false, false, false},
+		{"Subject: x\r\n\r\nTLS-Required: No\r\n", false, false, false},
+	} {
+		client, from, to := o.submitter("alice@example.org"), "alice@example.org", "far@elsewhere.example"
+		if test.fromOutside {
+			client, from, to = outside, "a@remote.example", "away@example.org"
+		}
+		tx, err := o.AdmitSender(t.Context(), client, Sender{Path: path(t, from), RequireTLS: test.require})
+		if err == nil {
+			err = tx.Admit(t.Context(), Recipient{Path: path(t, to)})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := o.send(tx, "From: "+from+"\r\n"+test.header+"\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lease, err := o.store.Lease(t.Context(), storage.LeaseRequest{Domain: "elsewhere.example", Now: time.Now(), Max: 1})
+		if err != nil || lease.QueueID != id || lease.TLSOptional != test.optional || lease.RequireTLS != test.require {
+			t.Errorf("%d, %q: %+v, %v", i, test.header, lease, err)
+		}
+	}
+}

@@ -67,11 +67,13 @@ type Info struct {
 	HasDate      bool
 	HasMessageID bool
 	EightBit     bool // some octet is not ASCII: the header needs SMTPUTF8
+	TLSOptional  bool // TLS-Required: No stands there, and once (RFC 8689 3)
 }
 
 // Inspect reads a header block.
 func Inspect(header []byte) Info {
 	in := Info{}
+	tlsFields := 0
 	for f := NewFields(header); f.Next(); {
 		switch {
 		case f.Is("received"):
@@ -89,6 +91,9 @@ func Inspect(header []byte) Info {
 			in.HasDate = true
 		case f.Is("message-id"):
 			in.HasMessageID = true
+		case f.Is("tls-required"):
+			tlsFields++
+			in.TLSOptional = tlsFields == 1 && equalFold(bytes.TrimSpace(f.Value()), "no")
 		}
 	}
 	for _, c := range header {

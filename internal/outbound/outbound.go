@@ -120,7 +120,7 @@ func (b *Outbound) Carry(ctx context.Context, m *storage.Lease, hurry bool, open
 }
 
 func (t *trip) run(ctx context.Context) {
-	servers, err := t.plan(ctx, t.m.Hops[0].Domain)
+	servers, err := t.plan(ctx, t.m.Hops[0].Domain, t.m.TLSOptional)
 	if err != nil {
 		t.note(err)
 		return

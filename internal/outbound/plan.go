@@ -40,6 +40,7 @@ type server struct {
 	route  *Route // nil: found by the DNS
 	secure bool   // the DNS vouches for its being the domain's, by DNSSEC
 	policy policy
+	waived bool // the message waives what the domain demands of the connection
 }
 
 // temporary is a failure that another time may mend.
@@ -52,8 +53,9 @@ func final(status, format string, args ...any) *failure {
 	return &failure{Outcome: storage.Failed, Status: status, Text: fmt.Sprintf(format, args...)}
 }
 
-// plan finds the domain's servers in the order to try them.
-func (b *Outbound) plan(ctx context.Context, domain string) ([]*server, *failure) {
+// plan finds the domain's servers in the order to try them. With waived set its
+// own demands (MTA-STS, DANE) do not count, RFC 8689 4.2.2; a route's still do.
+func (b *Outbound) plan(ctx context.Context, domain string, waived bool) ([]*server, *failure) {
 	route := b.route(domain)
 	if route != nil && route.Host != "" {
 		host, port, err := route.hostPort()
@@ -79,9 +81,9 @@ func (b *Outbound) plan(ctx context.Context, domain string) ([]*server, *failure
 	}
 	servers := make([]*server, len(exchangers))
 	for i, host := range exchangers {
-		servers[i] = &server{host: host, port: b.config.Port, secure: secure, policy: minimum}
+		servers[i] = &server{host: host, port: b.config.Port, secure: secure, policy: minimum, waived: waived}
 	}
-	if b.config.MTASTS {
+	if b.config.MTASTS && !waived {
 		return b.policies.apply(ctx, domain, servers)
 	}
 	return servers, nil
@@ -162,7 +164,7 @@ func (b *Outbound) locate(ctx context.Context, s *server) ([]netip.AddrPort, *fa
 	if len(addrs) == 0 {
 		return nil, unreachable(final(statusNoServer, "The mail server %s has no address that can be reached from here (%v)", s.host, answer.Records), s, netip.AddrPort{})
 	}
-	if b.config.DANE && s.route == nil && s.secure && answer.Secure {
+	if b.config.DANE && !s.waived && s.route == nil && s.secure && answer.Secure {
 		if fail := b.applyDANE(ctx, s, answer.Name); fail != nil {
 			return nil, unreachable(fail, s, netip.AddrPort{})
 		}

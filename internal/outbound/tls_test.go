@@ -271,3 +271,49 @@ func TestREQUIRETLSNeedsAWholeSecuredWay(t *testing.T) {
 		})
 	}
 }
+
+func TestTLSRequiredNoWaivesWhatTheDomainDemands(t *testing.T) {
+	ca := newAuthority(t)
+	wrong := ca.issue("x.example")
+	other := sha256.Sum256([]byte("other"))
+	for _, test := range []struct {
+		name      string
+		sts, dane bool
+		route     string
+		script    script
+		demanded  string // without the field
+		waived    string
+	}{
+		{"MTA-STS, wrong certificate", true, false, "", script{cert: wrong}, "deferred 4.7.5", "relayed 2.0.0"},
+		{"MTA-STS, no TLS", true, false, "", script{}, "deferred 4.7.5", "relayed 2.0.0"},
+		{"MTA-STS, broken TLS", true, false, "", script{breakTLS: true}, "deferred 4.7.5", "relayed 2.0.0"},
+		{"DANE, wrong certificate", false, true, "", script{cert: wrong}, "deferred 4.7.5", "relayed 2.0.0"},
+		{"DANE, no TLS", false, true, "", script{}, "deferred 4.7.5", "relayed 2.0.0"},
+		{"what the operator demands", false, false, TLSRequired, script{cert: wrong}, "deferred 4.7.5", "deferred 4.7.5"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "d.example. MX 10 mx.d.example.")
+			w.ca = ca
+			w.zone.SetSecure(test.dane)
+			w.serve("mx.d.example", 2, test.script)
+			if test.dane {
+				w.zone.Add(t, fmt.Sprintf("_%d._tcp.mx.d.example. TLSA 3 1 1 %x", w.port, other))
+			}
+			b := w.outbound(func(o *Options) {
+				if test.route != "" {
+					o.Routes = []Route{{Domain: "d.example", TLS: test.route}}
+				}
+			})
+			if text := "version: STSv1\r\nmode: enforce\r\nmx: *.d.example\r\nmax_age: 1000\r\n"; test.sts {
+				b.policies.port = w.policyServer(&text, "text/plain")
+			}
+			for waived, want := range map[bool]string{false: test.demanded, true: test.waived} {
+				a := tlsTo(b, func(m *storage.Lease) { m.TLSOptional = waived })
+				if got := a.Outcome.String() + " " + a.Status; got != want {
+					t.Errorf("waived %v: got %s, want %s (%s)", waived, got, want, a.Text)
+				}
+			}
+		})
+	}
+}
