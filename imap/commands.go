@@ -142,6 +142,8 @@ func messageCommand(name []byte) (command, bool) {
 		return command{in: selected, run: (*session).search, uid: (*session).search, keepExpunged: true}, true
 	case "SORT":
 		return command{in: selected, run: (*session).sort, uid: (*session).sort, keepExpunged: true}, true
+	case "CANCELUPDATE":
+		return command{in: selected, run: (*session).cancelUpdate}, true
 	case "THREAD":
 		return command{in: selected, run: (*session).thread, uid: (*session).thread, keepExpunged: true}, true
 	case "STORE":

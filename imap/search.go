@@ -27,7 +27,9 @@ func (s *session) search(c *call) error {
 		s.box.save(a, hits)
 	}
 	if a.extended || s.enabled.rev2 { // RFC 9051 6.4.4: ESEARCH only
-		return s.tellExtended(c, a, hits)
+		s.tellExtended(c, a, hits)
+		s.keepUpdated(c, a, nil, hits)
+		return nil
 	}
 	return s.tellHits(c, a, "* SEARCH", hits)
 }
@@ -55,7 +57,7 @@ func (s *session) readSearch() (*searchArgs, error) {
 	if err := s.readProgram(a); err != nil {
 		return a, err
 	}
-	return a, a.checkRelevancy()
+	return a, s.checkReturn(a)
 }
 
 // readSearchCharset reads a space and a charset.

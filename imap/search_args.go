@@ -19,6 +19,7 @@ type searchArgs struct {
 	partial  wire.PartialRange // of returnPartial
 	program  searchKey         // not bound to a mailbox
 	fuzzy    bool              // a FUZZY key
+	fetch    *fetchArgs        // of messages that join the result (RFC 5465 7); nil: nothing
 	byModSeq bool              // a MODSEQ key: the answer tells the highest one
 	bySeq    bool              // a key with sequence numbers
 

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"math"
+	"slices"
 	"strings"
 
 	"posthorn/imap/wire"
@@ -134,6 +135,38 @@ func (k *searchKey) bind(v *view, now int64) searchKey {
 		b.kind, b.from, b.end = keyReceived, now-k.from, math.MaxInt64
 	}
 	return b
+}
+
+// fix makes the key fit to be asked again and again: sequence numbers and "$"
+// mean the messages that they mean now (RFC 5267 4.3), and "n:*" those to come
+// as well.
+func (k *searchKey) fix(v *view) searchKey {
+	f := *k
+	switch k.kind {
+	case keyAnd, keyOr, keyNot:
+		f.kids = make([]searchKey, len(k.kids))
+		for i := range k.kids {
+			f.kids[i] = k.kids[i].fix(v)
+		}
+	case keySeqs:
+		f.kind, f.set = keyUIDs, wire.Set{}
+		set := k.set.Resolved(uint32(len(v.uids)))
+		for from, to := range wire.Places(&set, len(v.uids)) {
+			for _, u := range v.uids[from:to] {
+				f.set.Add(uint32(u))
+			}
+		}
+	case keyUIDs:
+		f.set = k.set.ResolvedOpen(v.highest())
+	case keyResult:
+		f = k.bind(v, 0)
+	}
+	return f
+}
+
+// ages reports whether a message's answer changes as time goes by.
+func (k *searchKey) ages() bool {
+	return k.kind == keyOlder || k.kind == keyYounger || slices.ContainsFunc(k.kids, func(kid searchKey) bool { return kid.ages() })
 }
 
 // highest is the view's last UID, which "*" means; 0: it is empty.

@@ -19,6 +19,8 @@ const (
 	returnSave
 	returnPartial
 	returnRelevancy
+	returnUpdate
+	returnContext
 )
 
 // relevancy is every hit's score: FUZZY matches exactly, so that what is found
@@ -78,16 +80,24 @@ func (s *session) readReturnOption(a *searchArgs) error {
 		a.results |= returnSave
 	case "RELEVANCY":
 		a.results |= returnRelevancy
+	case "CONTEXT":
+		a.results |= returnContext // RFC 5267 4.2: a hint, and no more
+	case "UPDATE":
+		a.results |= returnUpdate
+		return s.readUpdateItems(a)
 	default:
 		return badSyntax("Unknown result option")
 	}
 	return nil
 }
 
-// checkRelevancy: scores are for fuzzy searches only (RFC 6203 4).
-func (a *searchArgs) checkRelevancy() error {
-	if a.results&returnRelevancy != 0 && !a.fuzzy {
-		return badSyntax("RELEVANCY needs a FUZZY search key")
+// checkReturn says what result options do not go with the rest of the command.
+func (s *session) checkReturn(a *searchArgs) error {
+	switch {
+	case a.results&returnRelevancy != 0 && !a.fuzzy:
+		return badSyntax("RELEVANCY needs a FUZZY search key") // RFC 6203 4
+	case a.results&returnUpdate != 0 && s.box.standing(s.rd.Tag()) != nil:
+		return badSyntax("A search with that tag has updates already") // RFC 5267 4.3
 	}
 	return nil
 }
@@ -95,7 +105,7 @@ func (a *searchArgs) checkRelevancy() error {
 // enough says how many hits answer a search in mailbox order, and whether those
 // are the last ones; 0: all are needed.
 func (a *searchArgs) enough() (hits int, last bool) {
-	const other = returnAll | returnCount
+	const other = returnAll | returnCount | returnUpdate
 	if !a.extended || a.sorted || a.results&other != 0 {
 		return 0, false
 	}
@@ -141,14 +151,13 @@ func (v *view) save(a *searchArgs, hits []hit) {
 
 // tellExtended answers with ESEARCH (RFC 9051 7.3.4). SAVE alone asks for no answer
 // (RFC 5182 2.1).
-func (s *session) tellExtended(c *call, a *searchArgs, hits []hit) error {
-	if a.results == returnSave {
-		return nil
+func (s *session) tellExtended(c *call, a *searchArgs, hits []hit) {
+	if a.results&^returnContext == returnSave {
+		return
 	}
 	s.out = wire.BeginESearch(s.out, s.rd.Tag(), c.uid)
 	s.appendResults(c, a, hits)
 	s.out = append(s.out, '\r', '\n')
-	return nil
 }
 
 // appendResults appends what the result options ask for. Of sorted hits the first

@@ -54,7 +54,9 @@ func (s *session) sort(c *call) error {
 		s.box.save(a, hits)
 	}
 	if a.extended {
-		return s.tellExtended(c, a, hits)
+		s.tellExtended(c, a, hits)
+		s.keepUpdated(c, a, criteria, hits)
+		return nil
 	}
 	return s.tellHits(c, a, "* SORT", hits)
 }
@@ -80,7 +82,7 @@ func (s *session) readSort() (*searchArgs, []criterion, error) {
 			return a, nil, badSyntax("RELEVANCY needs a FUZZY search key") // RFC 6203 6
 		}
 	}
-	return a, criteria, a.checkRelevancy()
+	return a, criteria, s.checkReturn(a)
 }
 
 // readCharsetProgram reads " charset keys", as SORT and THREAD have them.
@@ -186,24 +188,30 @@ func (s *session) order(hits []hit, criteria []criterion) error {
 		return err
 	}
 	slices.SortFunc(records, func(a, b sortRecord) int {
-		for k := range criteria {
-			order := cmp.Compare(a.values[k].n, b.values[k].n)
-			if order == 0 {
-				order = cmp.Compare(a.values[k].text, b.values[k].text)
-			}
-			if criteria[k].reverse {
-				order = -order
-			}
-			if order != 0 {
-				return order
-			}
-		}
-		return cmp.Compare(a.seq, b.seq) // RFC 5256 3: the last resort, never reversed
+		return cmp.Or(compareValues(criteria, a.values, b.values), cmp.Compare(a.seq, b.seq))
 	})
 	for i := range records {
 		hits[i] = records[i].hit
 	}
 	return nil
+}
+
+// compareValues compares two messages by the criteria. The last resort, the
+// sequence number, is the caller's: it is never reversed (RFC 5256 3).
+func compareValues(criteria []criterion, a, b []sortValue) int {
+	for k := range criteria {
+		order := cmp.Compare(a[k].n, b[k].n)
+		if order == 0 {
+			order = cmp.Compare(a[k].text, b[k].text)
+		}
+		if criteria[k].reverse {
+			order = -order
+		}
+		if order != 0 {
+			return order
+		}
+	}
+	return 0
 }
 
 // value is what the criterion compares.

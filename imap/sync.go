@@ -29,6 +29,7 @@ func (s *session) sync(c *call) error {
 		return err
 	}
 	v.mark = ch.HighestModSeq
+	s.tellLeft()
 	if !c.keepExpunged {
 		s.tellExpunged()
 		v.toldExpunges = v.mark
@@ -39,6 +40,9 @@ func (s *session) sync(c *call) error {
 	s.tellNew(ch)
 	s.tellKeywords(ch.Keywords)
 	err := s.tellFlags(c, ch.Messages, known)
+	if err == nil {
+		err = s.tellUpdates(ch.Messages, known)
+	}
 	if c.keepExpunged && len(v.held) > 0 && s.enabled.qresync {
 		// RFC 7162 3.2: a client that has seen higher MODSEQs must not take them
 		// for the point up to which it knows of all expunges.

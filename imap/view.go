@@ -31,6 +31,8 @@ type view struct {
 	// saved is the result of SEARCH RETURN (SAVE), RFC 5182: ascending UIDs.
 	saved []storage.UID
 
+	contexts []*standing // searches whose results the client is told changes of
+
 	changes storage.Changes // reused by sync
 }
 

@@ -25,6 +25,11 @@ func (r *Reader) List(item func() error) error {
 	if err := r.Byte('('); err != nil {
 		return err
 	}
+	return r.OpenedList(item)
+}
+
+// OpenedList reads a list whose opening parenthesis has been taken.
+func (r *Reader) OpenedList(item func() error) error {
 	if err := r.Enter(); err != nil {
 		return err
 	}

@@ -62,3 +62,28 @@ func AppendESearchPartial[N ~uint32](dst []byte, p PartialRange, ids []N) []byte
 	}
 	return append(AppendNumbers(dst, ids), ')')
 }
+
+// Placed is results at a place of a sorted list, counted from 1; 0 is for a list
+// in mailbox order, where they find their places by themselves.
+type Placed[N ~uint32] struct {
+	At  int
+	IDs []N
+}
+
+// AppendESearchPlaced appends " ADDTO (1 2731:2733)" or " REMOVEFROM (0 5 ...)"
+// (RFC 5267 section 5); nothing if there is nothing.
+func AppendESearchPlaced[N ~uint32](dst []byte, name string, placed []Placed[N]) []byte {
+	for i, p := range placed {
+		if i == 0 {
+			dst = append(append(append(dst, ' '), name...), " ("...)
+		} else {
+			dst = append(dst, ' ')
+		}
+		dst = append(AppendNumber(dst, uint64(p.At)), ' ')
+		dst = AppendNumbers(dst, p.IDs)
+	}
+	if len(placed) > 0 {
+		dst = append(dst, ')')
+	}
+	return dst
+}

@@ -290,6 +290,19 @@ func Spans[T ~uint32](s *Set, ids []T) iter.Seq2[int, int] {
 	}
 }
 
+// Places yields the index ranges [lo, hi) of the numbers 1 to n that are in s
+// without "*".
+func Places(s *Set, n int) iter.Seq2[int, int] {
+	return func(yield func(lo, hi int) bool) {
+		for _, x := range s.ranges {
+			lo, hi := int64(x.First)-1, min(int64(x.Last), int64(n))
+			if lo >= hi || !yield(int(lo), int(hi)) {
+				return
+			}
+		}
+	}
+}
+
 // UIDSet returns a copy as go-imap's type, "*" and "$" included.
 func (s *Set) UIDSet() goimap.UIDSet {
 	if s.saved {
