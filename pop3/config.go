@@ -20,7 +20,7 @@ type Config struct {
 	// connection ends.
 	MaxErrors int `toml:"max_errors"`
 
-	LoginTimeout time.Duration `toml:"login_timeout"` // for each command until the login
+	LoginTimeout time.Duration `toml:"login_timeout"` // from the connection's start to the login
 	IdleTimeout  time.Duration `toml:"idle_timeout"`  // between commands, RFC 1939 3
 	WriteTimeout time.Duration `toml:"write_timeout"` // for a client that takes no data
 	LockWait     time.Duration `toml:"lock_wait"`     // how long a login waits for another session's end

@@ -43,6 +43,7 @@ type session struct {
 	from   listener.Client
 	client auth.Client
 
+	loginBy time.Time // when patience with a client that does not log in ends
 	keyword [8]byte
 	errors  int // bad commands in a row
 
@@ -78,6 +79,7 @@ func newSession(srv *Server, conn net.Conn, from listener.Client) *session {
 func (s *session) Serve() {
 	s.ending = "panic" // unless it gets to another end
 	defer s.leave()
+	s.loginBy = time.Now().Add(s.srv.cfg.LoginTimeout)
 	if s.from.ImplicitTLS {
 		if err := s.handshake(); err != nil {
 			s.log.Info("TLS handshake failed", "err", err)
@@ -134,13 +136,14 @@ func (s *session) Stop() { s.raw.stop() }
 func (s *session) Interrupt() {}
 
 // await starts the clock for the client's next line. RFC 1939 3: any command
-// starts it anew; octets alone do not.
+// starts it anew; octets alone do not. Before the login, which that clock is not
+// for, nothing does.
 func (s *session) await() {
-	patience := s.srv.cfg.LoginTimeout
+	deadline := s.loginBy
 	if s.drop != nil {
-		patience = s.srv.cfg.IdleTimeout
+		deadline = time.Now().Add(s.srv.cfg.IdleTimeout)
 	}
-	s.raw.setDeadline(time.Now().Add(patience))
+	s.raw.setDeadline(deadline)
 }
 
 // reason names the end of a session for the log.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -490,4 +491,25 @@ func TestMemoryOfIdleSessions(t *testing.T) {
 	before := heap()
 	open(names[sessions/2:])
 	t.Logf("%d octets a logged-in session, the test's own end included", (heap()-before)/(sessions/2))
+}
+
+// Who asks without end and does not log in goes like one who says nothing.
+func TestCommandsGainNoTimeBeforeTheLogin(t *testing.T) {
+	h := newHarness(t, func(c *Config, _ *Options) { c.LoginTimeout = 300 * time.Millisecond })
+	c := h.connect(t)
+	over := make(chan struct{})
+	defer func() { <-over }()
+	go func() {
+		defer close(over)
+		for range 1000 {
+			if _, err := io.WriteString(c, "CAPA\r\n"); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the session goes on")
+	}
+	_ = c.Close()
 }

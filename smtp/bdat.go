@@ -34,7 +34,7 @@ func (c *conn) bdat(argument string) {
 		c.badChunk(err)
 		return
 	}
-	chunks := &chunkReader{c: c, left: size, last: last}
+	chunks := &chunkReader{c: c, left: size, last: last, fresh: true}
 	var refused *reply
 	switch {
 	case c.session.tx == nil:
@@ -75,10 +75,11 @@ func (c *conn) badChunk(err error) {
 // chunkReader reads the chunks of one message and, between them, the commands
 // that bring the next chunk.
 type chunkReader struct {
-	c    *conn
-	left int64 // of this chunk
-	last bool
-	size int64 // of the chunk that was read
+	c     *conn
+	left  int64 // of this chunk
+	last  bool
+	size  int64 // of the chunk that was read
+	fresh bool  // nobody looked yet whether it fits
 }
 
 func (r *chunkReader) Read(p []byte) (int, error) {
@@ -91,6 +92,10 @@ func (r *chunkReader) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if r.fresh && r.left > r.c.server.o.Config.MaxMessageBytes-r.c.received {
+		return 0, replyTooBig() // before a single octet is kept
+	}
+	r.fresh = false
 	if int64(len(p)) > r.left {
 		p = p[:r.left]
 	}
@@ -126,7 +131,13 @@ func (r *chunkReader) next() error {
 				c.badChunk(err)
 				return errAbandoned
 			}
-			r.left, r.last, r.size = size, last, 0
+			r.left, r.last, r.size, r.fresh = size, last, 0, true
+			if size == 0 && !last {
+				c.countIdle()
+			}
+			if c.closing {
+				return errAbandoned
+			}
 			return nil
 		case "NOOP", "VRFY", "HELP":
 			c.dispatch(line)
@@ -146,7 +157,7 @@ func (r *chunkReader) next() error {
 // behind it. One that is far too long ends the connection instead.
 func (r *chunkReader) skip() error {
 	buf := make([]byte, 32<<10)
-	if r.left > 2*r.c.server.o.Config.MaxMessageBytes+1<<20 {
+	if r.left > r.c.skippable() {
 		r.c.closing = true
 		return nil
 	}

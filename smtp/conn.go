@@ -23,8 +23,6 @@ const (
 	commandLimit = 2048
 	// authLimit is RFC 4954 4's bound of a line in an AUTH exchange.
 	authLimit = 12288
-	// writeTimeout bounds how long a client may take to read replies.
-	writeTimeout = 5 * time.Minute
 	// How long, and how much, a closed connection is still read.
 	lingerTime   = time.Second
 	lingerOctets = 1 << 20
@@ -48,7 +46,10 @@ type conn struct {
 	pending string // a command that ended a BDAT message and is still to be done
 	errors  int    // commands the client got wrong
 	unknown int    // recipients refused
+	excess  int    // recipients beyond what a transaction takes
+	idle    int    // commands that were none of these, and brought no message
 	closing bool
+	broken  error // a write has failed: nothing can be said any more
 
 	// While a message comes in: since when, how much of it, for its pace.
 	started  time.Time
@@ -69,10 +70,7 @@ func newConn(s *Server, nc net.Conn, from listener.Client) *conn {
 
 // Serve runs the connection to its end.
 func (c *conn) Serve() {
-	defer func() {
-		_ = c.session.Logout()
-		_ = c.rw.Close()
-	}()
+	defer c.session.Logout() //nolint:errcheck // it has none
 	if c.from.ImplicitTLS {
 		if err := c.secure(); err != nil {
 			c.log.Debug("TLS handshake failed", "err", err)
@@ -83,8 +81,9 @@ func (c *conn) Serve() {
 	for !c.closing {
 		c.step()
 	}
-	_ = c.flush()
-	c.linger()
+	if c.flush() == nil {
+		c.linger()
+	}
 }
 
 // linger lets the last words arrive: a close while octets of the client's wait
@@ -116,6 +115,17 @@ func (c *conn) step() {
 	}
 	c.pending = ""
 	c.dispatch(line)
+}
+
+// countIdle counts a command that by itself brings nothing.
+func (c *conn) countIdle() {
+	if !c.from.Bounded() {
+		return
+	}
+	if c.idle++; c.idle > c.server.o.Config.MaxIdleCommands && !c.closing {
+		c.limited(limitIdle)
+		c.send(newReply(421, 4, 7, 0, "Too many commands without a message; closing the connection"))
+	}
 }
 
 // command reads a command line. Without one, the reply to what came instead is
@@ -151,6 +161,8 @@ func isAuth(line string) bool { return len(line) > 5 && strings.EqualFold(line[:
 func (c *conn) lost(err error) {
 	c.closing = true
 	switch {
+	case c.broken != nil:
+		c.log.Debug("connection lost", "err", err)
 	case c.isDraining():
 		c.send(replyShutdown())
 	case errors.Is(err, errTooSlow):
@@ -207,6 +219,9 @@ func (c *conn) dispatch(line string) {
 		c.startTLS(argument)
 	default:
 		c.courtesy(verb, argument)
+	}
+	if verb != "RCPT" { // which has bounds of its own
+		c.countIdle()
 	}
 	if c.isDraining() && c.session.tx == nil && !c.closing {
 		c.send(replyShutdown())
@@ -304,14 +319,17 @@ func (c *conn) fail(command string, err error, attrs ...any) *reply {
 
 // flush writes the waiting replies.
 func (c *conn) flush() error {
-	if len(c.out) == 0 {
-		return nil
+	if c.broken != nil || len(c.out) == 0 {
+		return c.broken
 	}
-	_ = c.rw.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = c.rw.SetWriteDeadline(time.Now().Add(c.server.o.Config.WriteTimeout))
 	_, err := c.rw.Write(c.out)
 	c.out = c.out[:0]
 	if err != nil {
-		c.closing = true
+		if isTimeout(err) {
+			c.limited(limitTimeout)
+		}
+		c.closing, c.broken = true, err
 	}
 	return err
 }
@@ -335,7 +353,7 @@ func (c *conn) keepPace() error {
 	const grace = time.Minute
 	now := time.Now()
 	deadline := now.Add(c.server.o.Config.DataTimeout)
-	if rate := c.server.o.Config.MinBytesPerSecond; rate > 0 {
+	if rate := c.server.o.Config.MinBytesPerSecond; rate > 0 && c.from.Bounded() {
 		due := c.started.Add(grace + time.Duration(c.received/rate)*time.Second)
 		if due.Before(now) {
 			return errTooSlow

@@ -64,7 +64,8 @@ func (m *messageReader) Read(p []byte) (int, error) {
 		return 0, replyTooBig()
 	}
 	var lost *lostError
-	if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, &lost) {
+	var refused *reply
+	if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, &lost) && !errors.As(err, &refused) {
 		err = &lostError{err}
 	}
 	return n, err
@@ -82,11 +83,14 @@ func (c *conn) isLost(err error) bool {
 	return errors.As(err, &lost)
 }
 
+// skippable is how much is read of a message that is refused.
+func (c *conn) skippable() int64 { return c.server.o.Config.MaxMessageBytes + 1<<20 }
+
 // skip reads a refused message to its end, as the client hears the refusal only
 // there. One that is far too long loses its connection instead.
 func (c *conn) skip(text io.Reader, refusal error) error {
 	buf := make([]byte, 32<<10)
-	for room := 2*c.server.o.Config.MaxMessageBytes + 1<<20; room > 0; {
+	for room := c.skippable(); room > 0; {
 		n, err := text.Read(buf)
 		room -= int64(n)
 		c.received += int64(n)
@@ -112,7 +116,7 @@ func (c *conn) finish(command string, err error) {
 	c.session.Reset()
 	switch {
 	case err == nil:
-		c.errors, c.unknown = 0, 0
+		c.errors, c.unknown, c.excess, c.idle = 0, 0, 0, 0
 		c.server.counters.accepted.Inc()
 		for range answers {
 			c.say(250, 2, 0, 0, "Ok: queued as "+c.session.queueID)

@@ -31,7 +31,11 @@ func (c *conn) rcpt(argument string) {
 		return
 	}
 	if c.session.tx.Recipients() >= c.server.o.Config.MaxRecipients {
+		// RFC 5321 4.5.3.1.10: a client that pipelines may learn it late.
 		c.send(newReply(452, 4, 5, 3, "Too many recipients; send the others in another transaction"))
+		if c.excess++; c.excess > c.server.o.Config.MaxRecipients {
+			c.tooMany()
+		}
 		return
 	}
 	if err := c.session.Rcpt(e.path, options); err != nil {

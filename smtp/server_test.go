@@ -240,7 +240,7 @@ func TestSlowMessageIsCutOff(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close() //nolint:errcheck // a test's
 	defer far.Close()  //nolint:errcheck // a test's
-	c := newConn(New(Options{Config: w.config, Agent: w.agent}), near, listener.Client{Service: "smtp"})
+	c := newConn(New(Options{Config: w.config, Agent: w.agent}), near, listener.Client{Service: "smtp", Addr: netip.MustParseAddr("192.0.2.1")})
 	c.started = time.Now().Add(-61 * time.Second)
 	c.received = 99
 	if err := c.keepPace(); !errors.Is(err, errTooSlow) {
@@ -415,9 +415,11 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 		"max_connections":             func(c *Config) { c.MaxConnections = 0 },
 		"max_connections_per_address": func(c *Config) { c.MaxConnectionsPerAddress = -1 },
 		"max_errors":                  func(c *Config) { c.MaxErrors = 0 },
+		"max_idle_commands":           func(c *Config) { c.MaxIdleCommands = 9 },
 		"command_timeout":             func(c *Config) { c.CommandTimeout = 5 },
 		"data_timeout":                func(c *Config) { c.DataTimeout = 0 },
 		"min_bytes_per_second":        func(c *Config) { c.MinBytesPerSecond = -1 },
+		"write_timeout":               func(c *Config) { c.WriteTimeout = 0 },
 	} {
 		c := DefaultConfig()
 		change(&c)

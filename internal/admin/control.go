@@ -139,7 +139,9 @@ func (c *Control) answer(ctx context.Context, conn net.Conn) {
 		e.store, e.in = c.store, bytes.NewReader(q.Input)
 		e.out = writerFunc(func(p []byte) error { return send(frame{Out: string(p)}) })
 		e.err = writerFunc(func(p []byte) error { return send(frame{Err: string(p)}) })
+		began := time.Now()
 		exit = cmd.exec(ctx, e)
+		c.log.Info("command ended", "command", cmd.words, "exit", exit, "took", time.Since(began).Round(time.Millisecond))
 	}
 	send(frame{Exit: &exit})
 }

@@ -52,8 +52,8 @@ func (c Client) Logger(log *slog.Logger) *slog.Logger {
 	return log.With("service", c.Service, "client", c.Addr, "port", c.Port)
 }
 
-// bounded says whether limits are for this client.
-func (c Client) bounded() bool { return c.Addr.IsValid() && !c.Trusted }
+// Bounded says whether limits are for this client.
+func (c Client) Bounded() bool { return c.Addr.IsValid() && !c.Trusted }
 
 // neighbourhood is what one client commands: an IPv4 address or an IPv6 /64.
 func neighbourhood(ip netip.Addr) netip.Prefix {

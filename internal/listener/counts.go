@@ -26,7 +26,7 @@ func (s *Set) admit(c Client) (refused Reason) {
 	switch {
 	case s.draining:
 		return Draining
-	case !c.bounded():
+	case !c.Bounded():
 	case s.strangers >= s.o.Limits.Connections:
 		return Connections
 	case !s.addresses.take(neighbourhood(c.Addr), s.o.Limits.PerAddress):
@@ -39,7 +39,7 @@ func (s *Set) admit(c Client) (refused Reason) {
 }
 
 func (s *Set) release(c Client) {
-	if !c.bounded() {
+	if !c.Bounded() {
 		return
 	}
 	s.mu.Lock()
@@ -51,7 +51,7 @@ func (s *Set) release(c Client) {
 // Enter counts a login of the account in, for the time until Leave; false: the
 // account has as many connections as it may.
 func (s *Set) Enter(c Client, account int64) bool {
-	if !c.bounded() {
+	if !c.Bounded() {
 		return true
 	}
 	s.mu.Lock()
@@ -61,7 +61,7 @@ func (s *Set) Enter(c Client, account int64) bool {
 
 // Leave is Enter's end.
 func (s *Set) Leave(c Client, account int64) {
-	if !c.bounded() {
+	if !c.Bounded() {
 		return
 	}
 	s.mu.Lock()
