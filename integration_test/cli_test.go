@@ -201,6 +201,14 @@ func TestSIGHUPReloadsTheCertificate(t *testing.T) {
 	if n := s.serial(t, "imaps"); n != 2 {
 		t.Errorf("certificate %d after a failed reload, want 2", n)
 	}
+	// One in the file's last account keeps the certificate back too.
+	writePair(t, f.dir, 3)
+	f.write(files, section{"[[domain]]", "name = \"new.example\"\n[[account]]\naddress = \"dora@nowhere.example\"\npassword = \"dora-secret\""})
+	s.signal(syscall.SIGHUP)
+	eventually(t, "the second failed reload in the log", func() bool { return strings.Count(s.text(), "reload failed") == 2 })
+	if n := s.serial(t, "imaps"); n != 2 || strings.Contains(f.ok("", "domain", "list"), "new.example") {
+		t.Errorf("a failed reload changed something: certificate %d, want 2", n)
+	}
 	// New accounts of the file are made, sessions live on.
 	f.write(section{"[[domain]]", "name = \"example.org\"\n[[account]]\naddress = \"dora@example.org\"\npassword = \"dora-secret\""})
 	s.signal(syscall.SIGHUP)

@@ -25,22 +25,35 @@ func accountAdd(ctx context.Context, e *env) error {
 
 // addAccount makes the account with its first password and usual mailboxes.
 func addAccount(ctx context.Context, store *storage.Store, a address.Address, password string) error {
-	known, err := store.HasDomain(ctx, a.ASCIIDomain())
+	create, err := newAccount(ctx, store, a, password, false)
 	if err != nil {
 		return err
 	}
-	if !known {
-		return fmt.Errorf("%s: the domain %s is not served here: posthorn domain add %[2]s", a, a.ASCIIDomain())
-	}
-	secrets, err := auth.NewSecrets(password)
-	if err != nil {
-		return fmt.Errorf("%s: %w", a, err)
-	}
-	_, err = store.CreateAccount(ctx, a.Key(), secrets, storage.DefaultMailboxes())
-	if errors.Is(err, storage.ErrExists) {
+	if err = create(); errors.Is(err, storage.ErrExists) {
 		return fmt.Errorf("%s: the account exists: posthorn account passwd %[1]s changes its password", a)
 	}
 	return err
+}
+
+// newAccount checks what is known of an account and gives the function that makes
+// it. served says that its domain will be there by then.
+func newAccount(ctx context.Context, store *storage.Store, a address.Address, password string, served bool) (create func() error, err error) {
+	if !served {
+		if served, err = store.HasDomain(ctx, a.ASCIIDomain()); err != nil {
+			return nil, err
+		}
+	}
+	if !served {
+		return nil, fmt.Errorf("%s: the domain %s is not served here: posthorn domain add %[2]s", a, a.ASCIIDomain())
+	}
+	secrets, err := auth.NewSecrets(password)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a, err)
+	}
+	return func() error {
+		_, err := store.CreateAccount(ctx, a.Key(), secrets, storage.DefaultMailboxes())
+		return err
+	}, nil
 }
 
 // accountLine is a line of `account list --json`.

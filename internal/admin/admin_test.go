@@ -245,6 +245,28 @@ func TestProvisionNeverUndoesWhatTheOperatorDid(t *testing.T) {
 	}
 }
 
+func TestAMistakeInTheFileProvisionsNothing(t *testing.T) {
+	dir := t.TempDir()
+	store := serve(t, dir)
+	s := shell{t: t, dir: dir}
+	good := Listed{"al@example.org", "one"}
+	for _, bad := range []Listed{{"bo@elsewhere.example", "two"}, {"bo@example.org", "\x00"}, {"bo", "two"}} {
+		if err := Provision(t.Context(), store, []string{"example.org"}, []Listed{good, bad}); err == nil || !strings.Contains(err.Error(), "[[account]]") {
+			t.Errorf("%v: %v", bad, err)
+		}
+		if out := s.ok("", "domain", "list") + s.ok("", "account", "list"); strings.Contains(out, "example.org") {
+			t.Errorf("%v: %s", bad, out)
+		}
+	}
+	// Nothing is on record either: the next time it works.
+	if err := Provision(t.Context(), store, []string{"example.org"}, []Listed{good}); err != nil {
+		t.Error(err)
+	}
+	if out := s.ok("", "account", "list"); !strings.Contains(out, "al@") {
+		t.Errorf("accounts %q", out)
+	}
+}
+
 func TestLineTakesConfigAnywhere(t *testing.T) {
 	for _, args := range [][]string{
 		{"-config", "f", "account", "list", "--json"},

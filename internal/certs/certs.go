@@ -4,7 +4,7 @@
 // listeners share.
 //
 // Invariants: once Open has returned, there is always a certificate to show. A
-// Reload either replaces certificate and key together or changes nothing.
+// Load either gives certificate and key together or changes nothing.
 // Connections under way keep the certificate they began with.
 //
 // RFCs: 8314 (TLS for mail, TLS 1.2 at least), 9325 (secure use of TLS), 3207
@@ -65,7 +65,7 @@ type Keeper struct {
 	dataDir  string
 	now      func() time.Time
 
-	loading sync.Mutex // one Reload at a time
+	loading sync.Mutex // one Load at a time
 	current atomic.Pointer[pair]
 }
 
@@ -80,40 +80,41 @@ type pair struct {
 // one for hostname in dataDir. The error is one line: what, where, how to mend.
 func Open(cfg Config, hostname, dataDir string, now func() time.Time) (*Keeper, error) {
 	k := &Keeper{hostname: hostname, dataDir: dataDir, now: now}
-	if err := k.Reload(cfg); err != nil {
+	use, err := k.Load(cfg)
+	if err != nil {
 		return nil, err
 	}
+	use()
 	return k, nil
 }
 
-// Reload reads the files again, from where cfg says they are now, and remakes a
-// self-signed certificate that is about to expire. After an error the
-// certificate in use stays in use. It is for SIGHUP, and cheap enough to be
-// called every day as well.
-func (k *Keeper) Reload(cfg Config) error {
+// Load reads the files again, from where cfg says they are now, and remakes a
+// self-signed certificate that is about to expire. What it read counts once use
+// is called; until then, and after an error, the certificate in use stays in
+// use. It is for SIGHUP, and cheap enough to be called every day as well.
+func (k *Keeper) Load(cfg Config) (use func(), err error) {
 	k.loading.Lock()
 	defer k.loading.Unlock()
 	if err := cfg.Validate(); err != nil {
-		return err
+		return nil, err
 	}
 	if cfg.CertFile != "" {
 		loaded, err := loadFiles(cfg.CertFile, cfg.KeyFile)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		k.use(loaded, cfg.CertFile, false, keyFileWarnings(cfg.KeyFile))
-		return nil
+		warnings := keyFileWarnings(cfg.KeyFile)
+		return func() { k.use(loaded, cfg.CertFile, false, warnings) }, nil
 	}
 	loaded, err := loadOrMakeSelfSigned(k.dataDir, k.hostname, k.now())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var warnings []string
 	if !cfg.SelfSigned {
 		warnings = append(warnings, "[tls] names no certificate, so a self-signed one is used, which clients will ask about")
 	}
-	k.use(loaded, certPath(k.dataDir), true, warnings)
-	return nil
+	return func() { k.use(loaded, certPath(k.dataDir), true, warnings) }, nil
 }
 
 // Check tries the certificate that cfg names without keeping anything, and
@@ -170,7 +171,7 @@ func (k *Keeper) leafWarnings(leaf *x509.Certificate) []string {
 func (k *Keeper) Info() Info { return k.current.Load().info }
 
 // ExchangerTLS is the configuration for STARTTLS on port 25. It is the caller's
-// own; it follows every Reload.
+// own; it follows every Load.
 func (k *Keeper) ExchangerTLS() *tls.Config {
 	config := k.ClientTLS()
 	// Senders at Microsoft have failed to resume sessions with Go servers and
@@ -180,7 +181,7 @@ func (k *Keeper) ExchangerTLS() *tls.Config {
 }
 
 // ClientTLS is the configuration for submission, IMAP and POP3, over STARTTLS
-// and implicit TLS. It is the caller's own; it follows every Reload.
+// and implicit TLS. It is the caller's own; it follows every Load.
 func (k *Keeper) ClientTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, // RFC 8314 4.1, RFC 9325 3.1.1

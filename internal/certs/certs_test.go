@@ -197,7 +197,7 @@ func TestSelfSignedThatCannotBeReadIsNotReplaced(t *testing.T) {
 	if err := os.Mkdir(keyPath(dir), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.Reload(Config{SelfSigned: true}); err == nil {
+	if _, err := first.Load(Config{SelfSigned: true}); err == nil {
 		t.Fatal("no error")
 	}
 	if now, _ := os.ReadFile(certPath(dir)); !slices.Equal(now, kept) {
@@ -212,7 +212,7 @@ func TestNoSourceIsSelfSignedWithAWarning(t *testing.T) {
 	}
 }
 
-func TestReloadTakesTheNewCertificateAndKeepsTheOldOverABadOne(t *testing.T) {
+func TestLoadTakesTheNewCertificateWhenAskedAndKeepsTheOldOverABadOne(t *testing.T) {
 	dir := t.TempDir()
 	cfg := issue(t, dir, host, start)
 	k := open(t, cfg, host, dir, start)
@@ -231,21 +231,26 @@ func TestReloadTakesTheNewCertificateAndKeepsTheOldOverABadOne(t *testing.T) {
 	}
 	issue(t, dir, host, start)
 	if seen() != first {
-		t.Error("the new files are in use before Reload")
+		t.Error("the new files are in use before Load")
 	}
-	if err := k.Reload(cfg); err != nil {
+	use, err := k.Load(cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
+	if seen() != first || k.Info().Fingerprint != first {
+		t.Error("Load alone changed the certificate")
+	}
+	use()
 	second := seen()
 	if second == first {
-		t.Error("Reload kept the old certificate")
+		t.Error("the old certificate is kept")
 	}
 	write(t, cfg.KeyFile, []byte("junk"))
-	if err := k.Reload(cfg); err == nil {
-		t.Error("Reload took a bad key")
+	if _, err := k.Load(cfg); err == nil {
+		t.Error("Load took a bad key")
 	}
 	if seen() != second || k.Info().Fingerprint != second {
-		t.Error("a failed Reload changed the certificate")
+		t.Error("a failed Load changed the certificate")
 	}
 }
 

@@ -7,7 +7,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -84,16 +83,22 @@ func Run(ctx context.Context, cfg *config.Config, file string, log *slog.Logger)
 }
 
 // reload takes the certificate and new domains and accounts from the file; the
-// rest of it waits for a restart. After a mistake everything stays as it was.
+// rest of it waits for a restart. After a mistake everything stays as it was: each
+// part is checked before the first one counts.
 func reload(ctx context.Context, file string, store *storage.Store, keeper *certs.Keeper, log *slog.Logger) {
 	cfg, err := config.Load(file)
+	var certificate func()
 	if err == nil {
-		err = errors.Join(keeper.Reload(cfg.TLS), admin.Provision(ctx, store, cfg.DomainNames(), cfg.Accounts))
+		certificate, err = keeper.Load(cfg.TLS)
+	}
+	if err == nil {
+		err = admin.Provision(ctx, store, cfg.DomainNames(), cfg.Accounts)
 	}
 	if err != nil {
 		log.Error("reload failed; the old settings stay", "err", err)
 		return
 	}
+	certificate()
 	cert := keeper.Info()
 	for _, w := range cert.Warnings {
 		log.Warn("certificate", "source", cert.Source, "warning", w)
