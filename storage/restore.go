@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // restoringName is the database while it is being made ready.
@@ -53,26 +51,6 @@ func Restore(ctx context.Context, src, dir string, o Options) (Restored, error) 
 		}
 		return s.apply(c, m.Schema, migrations())
 	})
-}
-
-// lockStore is a store without an open database in a folder that is ours.
-func lockStore(dir string, o Options) (*Store, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, refuse("the data folder's path is unusable", dir, "name another folder as data_dir", err)
-	}
-	s := &Store{dir: abs, options: o, log: o.Logger}
-	if s.log == nil {
-		s.log = slog.Default()
-	}
-	if s.options.Now == nil {
-		s.options.Now = time.Now
-	}
-	if err := s.makeFolder(); err != nil {
-		return nil, err
-	}
-	s.lock, err = s.lockFolder()
-	return s, err
 }
 
 // install puts a copy of the database file in place of the one that is there,

@@ -80,36 +80,8 @@ type Store struct {
 // life of the process; errors say what is wrong, where, and how to mend it:
 // a second instance, a newer schema, a damaged or vanished database.
 func Open(dir string, o Options) (*Store, error) {
-	abs, err := filepath.Abs(dir)
+	s, err := lockStore(dir, o)
 	if err != nil {
-		return nil, refuse("the data folder's path is unusable", dir, "name another folder as data_dir", err)
-	}
-	s := &Store{dir: abs, options: o, log: o.Logger}
-	if s.log == nil {
-		s.log = slog.Default()
-	}
-	if s.options.Now == nil {
-		s.options.Now = time.Now
-	}
-	if s.options.Retention == 0 {
-		s.options.Retention = 14 * 24 * time.Hour
-	}
-	if s.options.TraceRetention == 0 {
-		s.options.TraceRetention = 30 * 24 * time.Hour
-	}
-	if s.options.CompressAfter == 0 {
-		s.options.CompressAfter = 5 * time.Minute
-	}
-	s.epoch.Store(1)
-	if o.Existing {
-		if err := s.mustExist(); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.makeFolder(); err != nil {
-		return nil, err
-	}
-	if s.lock, err = s.lockFolder(); err != nil {
 		return nil, err
 	}
 	c, err := s.openDatabase()
@@ -127,6 +99,46 @@ func Open(dir string, o Options) (*Store, error) {
 	s.writer = newWriter(s, c)
 	s.sweeper = newSweeper(s, pack)
 	return s, nil
+}
+
+// lockStore is a store without an open database, in a folder that is ours.
+func lockStore(dir string, o Options) (*Store, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, refuse("the data folder's path is unusable", dir, "name another folder as data_dir", err)
+	}
+	s := &Store{dir: abs, options: o.withDefaults()}
+	s.log = s.options.Logger
+	s.epoch.Store(1)
+	if o.Existing {
+		if err := s.mustExist(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.makeFolder(); err != nil {
+		return nil, err
+	}
+	s.lock, err = s.lockFolder()
+	return s, err
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Retention == 0 {
+		o.Retention = 14 * 24 * time.Hour
+	}
+	if o.TraceRetention == 0 {
+		o.TraceRetention = 30 * 24 * time.Hour
+	}
+	if o.CompressAfter == 0 {
+		o.CompressAfter = 5 * time.Minute
+	}
+	return o
 }
 
 // Close waits for the writes under way and closes the database.

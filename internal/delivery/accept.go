@@ -187,14 +187,8 @@ func (a *Agent) copyAll(dst io.Writer, src io.Reader) error {
 }
 
 func parse(r io.Reader) (storage.Parsed, error) {
-	p, err := message.Parse(r)
-	if err != nil {
-		return storage.Parsed{}, err
-	}
-	return storage.Parsed{
-		Version: message.ParserVersion, Header: p.Header, Envelope: p.Envelope,
-		Structure: p.Structure, Parts: p.Parts, Meta: p.Meta.Append(nil), ThreadID: p.Meta.ThreadID(),
-	}, nil
+	p, err := message.ParseStored(r)
+	return storage.Parsed(p), err
 }
 
 func (t *Transaction) storeCopies(ctx context.Context, junk string) ([]storage.Copy, error) {

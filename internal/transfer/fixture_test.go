@@ -82,12 +82,11 @@ func (h *house) add(a storage.Account, mailbox string, samples ...sample) {
 		stage := h.store.NewStage(h.t.Context())
 		_, err := stage.Write([]byte(s.text))
 		h.must(err)
-		p, err := message.Parse(stage.Reader())
+		p, err := message.ParseStored(stage.Reader())
 		h.must(err)
 		_, err = h.store.Append(h.t.Context(), a.ID, box.ID, []storage.NewMessage{{
 			Stage: stage, Flags: s.flags, Keywords: s.keywords, Received: time.Unix(s.received, 0), UIDL: s.uidl,
-			Parsed: storage.Parsed{Version: message.ParserVersion, Header: p.Header, Envelope: p.Envelope,
-				Structure: p.Structure, Parts: p.Parts, Meta: p.Meta.Append(nil)},
+			Parsed: storage.Parsed(p),
 		}})
 		h.must(err)
 		stage.Discard()

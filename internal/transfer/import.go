@@ -138,16 +138,12 @@ func (f *folder) stage(ctx context.Context, l *letter) (present bool, err error)
 
 // add parses what was staged and puts it into the batch.
 func (f *folder) add(l *letter, stage *storage.Stage) error {
-	p, err := message.Parse(stage.Reader())
+	p, err := message.ParseStored(stage.Reader())
 	if err != nil {
 		return err
 	}
 	f.batch = append(f.batch, storage.NewMessage{
-		Stage: stage,
-		Parsed: storage.Parsed{
-			Version: message.ParserVersion, Header: p.Header, Envelope: p.Envelope,
-			Structure: p.Structure, Parts: p.Parts, Meta: p.Meta.Append(nil), ThreadID: p.Meta.ThreadID(),
-		},
+		Stage: stage, Parsed: storage.Parsed(p),
 		Flags: l.flags, Keywords: cleanKeywords(l.keywords), Received: l.received, UIDL: cleanUIDL(l.uidl),
 	})
 	f.names = append(f.names, l.where)
