@@ -180,6 +180,16 @@ func (a *Authenticator) name(user string) (name string, possible bool) {
 	return name, true
 }
 
+// Account finds the account that a login name means, without a password.
+// storage.ErrNotFound.
+func (a *Authenticator) Account(ctx context.Context, user string) (storage.Account, error) {
+	name, possible := a.name(user)
+	if !possible {
+		return storage.Account{}, fmt.Errorf("account %q: %w", name, storage.ErrNotFound)
+	}
+	return a.store.AccountByAddress(ctx, name)
+}
+
 // sameName reports whether an authorization identity is the user's own: nobody
 // may act as somebody else here.
 func (a *Authenticator) sameName(authzid, user string) bool {

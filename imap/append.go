@@ -133,9 +133,17 @@ func (s *session) readAppend(b *batch) error {
 			return err
 		}
 	}
+	if s.rd.TryKeyword("CATENATE") {
+		return s.readCatenate(b, m)
+	}
 	if !s.rd.TryKeyword("UTF8") {
 		return s.readMessage(b, m)
 	}
+	return s.readUTF8(func() error { return s.readMessage(b, m) })
+}
+
+// readUTF8 reads what follows UTF8: a message, or a part of one, in parentheses.
+func (s *session) readUTF8(literal func() error) error {
 	// RFC 6855 4: UTF8 (~{n} ...), only after ENABLE.
 	if !s.enabled.utf8 {
 		return badSyntax("ENABLE UTF8=ACCEPT first")
@@ -149,7 +157,7 @@ func (s *session) readAppend(b *batch) error {
 	if s.rd.Peek() != '~' {
 		return badSyntax("Expected a literal8")
 	}
-	if err := s.readMessage(b, m); err != nil {
+	if err := literal(); err != nil {
 		return err
 	}
 	return s.rd.Byte(')')
@@ -181,20 +189,34 @@ func (s *session) readMessage(b *batch, m storage.NewMessage) error {
 
 // admitLiteral refuses a message by what its literal announces.
 func (s *session) admitLiteral(b *batch, size int64) error {
-	limit := s.srv.cfg.MaxMessageBytes
 	switch {
 	case size == 0:
-		return no("", "A message cannot be empty") // RFC 3502 6.3.11 too: it cancels the others
-	case size > limit:
-		return no("TOOBIG", "The message is larger than APPENDLIMIT") // RFC 7889 4
-	case size > limit-b.size, len(b.messages) == maxAppended:
-		return no("LIMIT", "Append fewer messages at once")
+		return errEmptyMessage()
+	case len(b.messages) == maxAppended:
+		return errTooManyMessages()
+	}
+	return s.admitOctets(b, 0, size)
+}
+
+// admitOctets refuses so many octets more of a message that has some already.
+func (s *session) admitOctets(b *batch, before, size int64) error {
+	limit := s.srv.cfg.MaxMessageBytes
+	switch {
+	case size > limit-before:
+		return no("TOOBIG", "The message is larger than APPENDLIMIT") // RFC 7889 4, RFC 4469 4.2
+	case size > limit-b.size:
+		return errTooManyMessages()
 	case b.room >= 0 && b.size+size > b.room:
 		return no("OVERQUOTA", "The account's quota is used up")
 	}
 	b.size += size
 	return nil
 }
+
+// errEmptyMessage cancels the other messages of an APPEND too (RFC 3502 6.3.11).
+func errEmptyMessage() error { return no("", "A message cannot be empty") }
+
+func errTooManyMessages() error { return no("LIMIT", "Append fewer messages at once") }
 
 // stageText copies a message and makes its line ends CRLF.
 func stageText(stage io.Writer, literal *wire.Literal) error {

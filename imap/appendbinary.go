@@ -18,6 +18,11 @@ func (s *session) stageBinary(raw *storage.Stage, literal *wire.Literal) (*stora
 	if _, err := io.CopyBuffer(raw, literal, buf); err != nil {
 		return raw, err
 	}
+	return s.encodeBinary(raw)
+}
+
+// encodeBinary makes lines of what is staged, and gives raw up for the result.
+func (s *session) encodeBinary(raw *storage.Stage) (*storage.Stage, error) {
 	clean := s.srv.o.Store.NewStage(s.ctx)
 	lines := message.NewLineWriter(clean)
 	err := message.EncodeBinary(lines, raw.Reader)

@@ -248,6 +248,22 @@ func (s *session) readSection(x *fetchSection, spec *wire.Section, family string
 	if x.kind != sectionBody && spec.Spec != wire.SectionAll {
 		return badSyntax("BINARY takes part numbers only")
 	}
+	x.choose(spec)
+	name := wire.AppendSection([]byte(family), spec)
+	if s.rd.Peek() == '<' && x.kind != sectionBinarySize {
+		offset, count, err := s.rd.Partial()
+		if err != nil {
+			return err
+		}
+		x.partial, x.offset, x.count = true, int64(offset), int64(count)
+		name = append(wire.AppendNumber(append(name, '<'), offset), '>')
+	}
+	x.name = string(name)
+	return nil
+}
+
+// choose takes over which part and what of it a section asks for.
+func (x *fetchSection) choose(spec *wire.Section) {
 	x.part = append([]uint32(nil), spec.Part...)
 	switch spec.Spec {
 	case wire.SectionHeader, wire.SectionHeaderFields, wire.SectionHeaderFieldsNot:
@@ -264,17 +280,6 @@ func (s *session) readSection(x *fetchSection, spec *wire.Section, family string
 			x.fields[i] = strings.ToLower(string(f))
 		}
 	}
-	name := wire.AppendSection([]byte(family), spec)
-	if s.rd.Peek() == '<' && x.kind != sectionBinarySize {
-		offset, count, err := s.rd.Partial()
-		if err != nil {
-			return err
-		}
-		x.partial, x.offset, x.count = true, int64(offset), int64(count)
-		name = append(wire.AppendNumber(append(name, '<'), offset), '>')
-	}
-	x.name = string(name)
-	return nil
 }
 
 // readFetchModifiers reads fetch-modifiers (RFC 4466 2.4): CHANGEDSINCE, VANISHED

@@ -94,7 +94,7 @@ func newHarness(t testing.TB, adjust ...func(*Config, *Options)) *harness {
 			Normalize: func(login string) (string, error) { return strings.ToLower(login), nil },
 			Logger:    logger,
 		}),
-		TLS: keeper.ClientTLS(), PlaintextOnLoopback: true, Logger: logger, Version: "1.2.3",
+		TLS: keeper.ClientTLS(), Hostname: "mail.example.org", PlaintextOnLoopback: true, Logger: logger, Version: "1.2.3",
 	}
 	for _, f := range adjust {
 		f(&cfg, &o)

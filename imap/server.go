@@ -19,6 +19,9 @@ type Options struct {
 	Auth  *auth.Authenticator
 	// TLS serves STARTTLS and implicit TLS. Required.
 	TLS *tls.Config
+	// Hostname is the server's name, which URLs may name it by beside the local
+	// domains.
+	Hostname string
 	// PlaintextOnLoopback allows passwords without TLS on loopback listeners.
 	PlaintextOnLoopback bool
 	// Trusted says which clients have no connection limits and throttles; nil: none.

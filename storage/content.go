@@ -40,6 +40,17 @@ func (s *Store) Contents(ctx context.Context, a AccountID, id MailboxID, uids []
 	return stopped
 }
 
+// HasMessage tells whether the message is in the account's mailbox now, not
+// expunged.
+func (s *Store) HasMessage(ctx context.Context, a AccountID, id MailboxID, uid UID) (bool, error) {
+	var there bool
+	err := s.read(ctx, "find message", func(r *reader) error {
+		return r.queryRow(`SELECT EXISTS (SELECT 1 FROM messages m JOIN mailboxes b ON b.id = m.mailbox
+			WHERE m.mailbox = ? AND m.uid = ? AND b.account = ?)`, id, uid, a).scan(&there)
+	})
+	return there, err
+}
+
 // contentQuery reads the wanted columns of a table's rows in a range of UIDs.
 func contentQuery(table string, want Want) string {
 	column := func(w Want, name string) string {
