@@ -123,6 +123,8 @@ func mailboxCommand(name []byte) (command, bool) {
 		return command{in: loggedIn, run: (*session).getMetadata}, true
 	case "SETMETADATA":
 		return command{in: loggedIn, run: (*session).setMetadata}, true
+	case "ESEARCH":
+		return command{in: loggedIn, run: (*session).eSearch}, true
 	case "CHECK":
 		return command{in: selected, run: (*session).noop}, true
 	case "CLOSE":

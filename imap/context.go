@@ -218,7 +218,11 @@ func (s *session) fetchJoined(x *standing, joined []storage.UID, known storage.U
 
 // tellContext tells changes of a result.
 func (s *session) tellContext(x *standing, removed, added []wire.Placed[storage.UID]) {
-	s.out = wire.BeginESearch(s.out, x.tag, x.call.uid)
+	if x.args.named {
+		s.out = wire.BeginESearchOf(s.out, x.tag, s.box.box.Name, s.box.box.UIDValidity, s.enabled.utf8)
+	} else {
+		s.out = wire.BeginESearch(s.out, x.tag, x.call.uid)
+	}
 	s.out = wire.AppendESearchPlaced(s.out, "REMOVEFROM", s.called(x, removed))
 	s.out = wire.AppendESearchPlaced(s.out, "ADDTO", s.called(x, added))
 	s.out = append(s.out, '\r', '\n')

@@ -103,3 +103,39 @@ func FuzzSearchArguments(f *testing.F) {
 		}
 	})
 }
+
+func FuzzESearchArguments(f *testing.F) {
+	for _, text := range []string{
+		" ALL", " IN (selected) RETURN (SAVE UPDATE(UID) CONTEXT) $", " IN (personal inboxes subscribed) UNSEEN",
+		" IN (mailboxes \"folder1\" subtree (a/b {1+}\r\nc) subtree-one &AOk-) RETURN (PARTIAL -1:-5) CHARSET UTF-8 FUZZY TEXT x",
+		" IN (personal (DEPTH 1)) 1:*", " IN () ALL",
+	} {
+		f.Add(text, true)
+		f.Add(text, false)
+	}
+	f.Fuzz(func(t *testing.T, input string, selected bool) {
+		s := parsing(t, input)
+		if !selected {
+			s.box = nil
+		}
+		m, err := s.readESearch()
+		if err != nil {
+			return
+		}
+		if len(m.sources) > maxSources || !selected && m.selected(s.box) {
+			t.Errorf("%d sources", len(m.sources))
+		}
+		for i := range m.sources {
+			f := &m.sources[i]
+			if len(f.names) > maxFilterNames {
+				t.Errorf("%d names", len(f.names))
+			}
+			for name := range f.names {
+				if !f.matches(name, "", nil) || f.kind == filterSubtree && !f.matches(name+"/a/b", "", nil) ||
+					f.kind != filterSubtree && f.matches(name+"/a/b", "", nil) && !f.names[name+"/a/b"] && !f.names[name+"/a"] {
+					t.Errorf("%q does not match as it should", name)
+				}
+			}
+		}
+	})
+}

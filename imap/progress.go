@@ -13,7 +13,7 @@ const progressEvery = 10 * time.Second
 // progress tells of a slow command. Where the client has gone the write fails
 // and ends the work.
 type progress struct {
-	s     *session // nil: nothing is told
+	s     *session
 	text  string
 	every time.Duration
 	next  time.Time
@@ -27,7 +27,7 @@ func (p *progress) begin(s *session, text string, goal int) {
 
 // tell says that so many messages are done, if it is time.
 func (p *progress) tell(done int) error {
-	if p.s == nil {
+	if p == nil {
 		return nil
 	}
 	now := time.Now()

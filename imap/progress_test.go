@@ -26,6 +26,27 @@ func TestSlowSearchTellsItsProgress(t *testing.T) {
 	c.expect("a2 OK ")
 }
 
+// So does a search of several mailboxes, which counts the messages of all.
+func TestSlowSearchOfManyMailboxesTellsItsProgress(t *testing.T) {
+	h := newHarness(t)
+	h.server.progressEvery = time.Nanosecond
+	for _, mailbox := range []string{"INBOX", "Sent", "Sent"} {
+		if err := h.deliver("alice", mailbox, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := h.login(t, alice)
+	c.send("a ESEARCH IN (personal) BODY hello")
+	c.expect(`* OK [INPROGRESS ("a" 1 3)] `)
+	c.expect(`* OK [INPROGRESS ("a" 1 3)] `) // INBOX is done
+	c.expect(`* ESEARCH (TAG "a" MAILBOX INBOX `)
+	c.expect(`* OK [INPROGRESS ("a" 2 3)] `)
+	c.expect(`* OK [INPROGRESS ("a" 3 3)] `)
+	c.expect(`* OK [INPROGRESS ("a" 3 3)] `)
+	c.expect(`* ESEARCH (TAG "a" MAILBOX Sent `)
+	c.expect("a OK ")
+}
+
 // A search ends when its client has gone, long before the last message.
 func TestSearchEndsWithItsClient(t *testing.T) {
 	h := newHarness(t)

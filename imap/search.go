@@ -40,24 +40,29 @@ func (s *session) readSearch() (*searchArgs, error) {
 	if err := s.rd.SP(); err != nil {
 		return a, err
 	}
-	if err := s.readSearchReturn(a); err != nil {
+	if err := s.readSearchRest(a); err != nil {
 		return a, err
 	}
-	if !a.extended {
+	return a, s.checkReturn(a)
+}
+
+// readSearchRest reads "[RETURN (...)] [CHARSET name] keys".
+func (s *session) readSearchRest(a *searchArgs) error {
+	if err := s.readSearchReturn(a); err != nil {
+		return err
+	}
+	if a.results == 0 {
 		a.results = returnAll
 	}
 	if s.rd.TryKeyword("CHARSET") {
 		if err := s.readSearchCharset(a); err != nil {
-			return a, err
+			return err
 		}
 		if err := s.rd.SP(); err != nil {
-			return a, err
+			return err
 		}
 	}
-	if err := s.readProgram(a); err != nil {
-		return a, err
-	}
-	return a, s.checkReturn(a)
+	return s.readProgram(a)
 }
 
 // readSearchCharset reads a space and a charset.
@@ -79,7 +84,7 @@ func (s *session) readSearchCharset(a *searchArgs) error {
 // searchRefused empties the saved result if a SEARCH that was to replace it got
 // a NO; a BAD leaves it (RFC 5182 2.1).
 func (s *session) searchRefused(a *searchArgs, err error) {
-	if a.results&returnSave == 0 {
+	if a.results&returnSave == 0 || s.box == nil {
 		return
 	}
 	if r, _ := translate(err); r.status == "NO" {
@@ -139,7 +144,7 @@ type searcher struct {
 	undecide []undecided
 	uids     []storage.UID
 	tables   []byte
-	progress progress
+	progress *progress // nil: nothing is told
 	hits     []hit
 	messages []storage.Message // the batch
 }
@@ -163,6 +168,7 @@ func (s *session) find(c *call, a *searchArgs) ([]hit, error) {
 		c.keepExpunged = true // RFC 7162 3.2.10.2: in the UID forms too
 	}
 	x := newSearcher(s, s.box, a)
+	x.progress = new(progress)
 	x.progress.begin(s, "Still searching", len(s.box.uids))
 	return x.search()
 }

@@ -15,6 +15,7 @@ import (
 type searchArgs struct {
 	extended bool // answer with ESEARCH
 	sorted   bool // a SORT
+	named    bool // answers name the mailbox (RFC 7377 2.1)
 	results  searchReturn
 	partial  wire.PartialRange // of returnPartial
 	program  searchKey         // not bound to a mailbox

@@ -152,13 +152,16 @@ func (v *view) save(a *searchArgs, hits []hit) {
 // tellExtended answers with ESEARCH (RFC 9051 7.3.4). SAVE alone asks for no answer
 // (RFC 5182 2.1).
 func (s *session) tellExtended(c *call, a *searchArgs, hits []hit) {
-	if a.results&^returnContext == returnSave {
+	if a.savesOnly() {
 		return
 	}
 	s.out = wire.BeginESearch(s.out, s.rd.Tag(), c.uid)
 	s.appendResults(c, a, hits)
 	s.out = append(s.out, '\r', '\n')
 }
+
+// savesOnly: there is nothing to answer.
+func (a *searchArgs) savesOnly() bool { return a.results&^returnContext == returnSave }
 
 // appendResults appends what the result options ask for. Of sorted hits the first
 // is MIN (RFC 5267 3.1).

@@ -84,3 +84,7 @@ func validSpecialUse(use string) bool {
 	}
 	return true
 }
+
+// NormalName is the form under which the store keeps a mailbox's name, whether
+// or not there is such a mailbox. ErrInvalid: no mailbox can have the name.
+func NormalName(name string) (string, error) { return mailboxName(name) }

@@ -102,6 +102,16 @@ func BeginESearch[T ~string | ~[]byte](dst []byte, tag T, uid bool) []byte {
 	return dst
 }
 
+// BeginESearchOf appends `* ESEARCH (TAG "a1" MAILBOX a UIDVALIDITY 7) UID`, the
+// answer of one mailbox of several (RFC 7377 section 2.1).
+func BeginESearchOf[T ~string | ~[]byte](dst []byte, tag T, mailbox string, validity uint32, utf8OK bool) []byte {
+	dst = append(dst, "* ESEARCH (TAG "...)
+	dst = append(appendQuoted(dst, tag, escaped), " MAILBOX "...)
+	dst = AppendMailbox(dst, mailbox, utf8OK)
+	dst = AppendNumber(append(dst, " UIDVALIDITY "...), uint64(validity))
+	return append(dst, ") UID"...)
+}
+
 // AppendESearchNumber appends " MIN 3", " COUNT 0" or " MODSEQ 917".
 func AppendESearchNumber(dst []byte, name string, n uint64) []byte {
 	dst = append(append(dst, ' '), name...)
