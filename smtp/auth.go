@@ -45,13 +45,18 @@ func (c *conn) auth(argument string) {
 	}
 	err = c.exchange(exchange, response)
 	var lost *lostError
+	var malformed *reply
 	switch {
 	case errors.As(err, &lost):
 		c.lost(lost.err)
 	case errors.Is(err, errCancelled):
 		c.wrong(newReply(501, 5, 7, 0, "Authentication cancelled"))
-	case err != nil:
-		c.wrong(translate(err)) // auth has logged it
+	case errors.As(err, &malformed):
+		c.wrong(malformed)
+	case err != nil: // auth has logged it
+		r := translate(err)
+		c.send(r)
+		c.blame(r)
 	default:
 		s.authenticated()
 		c.log.Info("logged in", "account", s.client.Login)

@@ -68,7 +68,7 @@ func (c *conn) bdat(argument string) {
 
 // badChunk: without a size the octets that follow cannot be told from commands.
 func (c *conn) badChunk(err error) {
-	c.send(translate(err))
+	c.refuse(translate(err))
 	c.closing = true
 }
 
@@ -145,6 +145,7 @@ func (r *chunkReader) next() error {
 			c.pending = line
 			return errAbandoned
 		default:
+			c.verb = verb[:min(len(verb), maxVerb)]
 			c.wrong(replySequence("A message is being sent in chunks; go on with BDAT, or RSET"))
 		}
 		if c.closing {

@@ -21,6 +21,8 @@ import (
 const (
 	// commandLimit is more than RFC 5321 4.5.3.1.4 and the extensions ask for.
 	commandLimit = 2048
+	// maxVerb is how much of a command's word the log gets.
+	maxVerb = 20
 	// authLimit is RFC 4954 4's bound of a line in an AUTH exchange.
 	authLimit = 12288
 	// How long, and how much, a closed connection is still read.
@@ -42,6 +44,7 @@ type conn struct {
 	out     []byte // replies that wait for the next read
 	session *session
 
+	verb    string // of the command at hand, for the log
 	helo    bool   // HELO, EHLO or LHLO was said
 	pending string // a command that ended a BDAT message and is still to be done
 	errors  int    // commands the client got wrong
@@ -193,6 +196,7 @@ func isTimeout(err error) bool {
 // dispatch does one command.
 func (c *conn) dispatch(line string) {
 	verb, argument := splitCommand(line)
+	c.verb = verb[:min(len(verb), maxVerb)]
 	lmtp := c.server.o.Role == delivery.LMTP
 	switch {
 	case verb == "LHLO" && lmtp, (verb == "EHLO" || verb == "HELO") && !lmtp:
@@ -245,7 +249,7 @@ func (c *conn) courtesy(verb, argument string) {
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "PATCH", "DELETE":
 		// A web browser made to talk to us by a web page: the lines that follow
 		// would be somebody's words in somebody else's name.
-		c.send(newReply(421, 4, 7, 0, "This is not a web server"))
+		c.refuse(newReply(421, 4, 7, 0, "This is not a web server"))
 	default:
 		c.wrong(newReply(500, 5, 5, 1, "Command not recognized"))
 	}
@@ -286,10 +290,20 @@ func (c *conn) send(r *reply) {
 	c.reply(r.Code, r.EnhancedCode, r.Message)
 }
 
-// wrong is send for what the client should not have said; too many of these end
-// the connection.
-func (c *conn) wrong(r *reply) {
+// refuse is send with a line in the log.
+func (c *conn) refuse(r *reply) {
+	c.log.Info("refused", "command", c.verb, "code", r.Code, "reply", r.Message)
 	c.send(r)
+}
+
+// wrong is refuse for what the client should not have said.
+func (c *conn) wrong(r *reply) {
+	c.refuse(r)
+	c.blame(r)
+}
+
+// blame counts what the client got wrong; too much of it ends the connection.
+func (c *conn) blame(r *reply) {
 	if r.Code/100 != 5 {
 		return
 	}

@@ -32,6 +32,12 @@ func (c *conn) data(argument string) {
 	}
 	c.endMessage()
 	c.finish("DATA", err)
+	if delivery.IsBareNewline(err) && !c.closing {
+		// Whoever passed the message on took another place for its end, perhaps:
+		// then what follows is somebody's text, and none of it is to be run.
+		c.limited(limitNewline)
+		c.send(newReply(421, 4, 7, 0, "What follows a bare CR or LF is not trusted; closing the connection"))
+	}
 }
 
 // beginMessage gives the message a large buffer and starts its clock.

@@ -34,7 +34,9 @@ func (c *conn) mail(argument string) {
 		return
 	}
 	if err := c.session.Mail(e.path, options); err != nil {
-		c.wrong(c.fail("MAIL", err, "from", e.path))
+		r := c.fail("MAIL", err, "from", e.path)
+		c.send(r)
+		c.blame(r)
 		return
 	}
 	c.say(250, 2, 1, 0, "Ok")

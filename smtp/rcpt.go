@@ -32,7 +32,11 @@ func (c *conn) rcpt(argument string) {
 	}
 	if c.session.tx.Recipients() >= c.server.o.Config.MaxRecipients {
 		// RFC 5321 4.5.3.1.10: a client that pipelines may learn it late.
-		c.send(newReply(452, 4, 5, 3, "Too many recipients; send the others in another transaction"))
+		r := newReply(452, 4, 5, 3, "Too many recipients; send the others in another transaction")
+		if c.excess == 0 { // one line in the log for all of them
+			_ = c.fail("RCPT", r, "from", c.session.from)
+		}
+		c.send(r)
 		if c.excess++; c.excess > c.server.o.Config.MaxRecipients {
 			c.tooMany()
 		}

@@ -57,6 +57,7 @@ const (
 	limitPerAddress  = string(listener.PerAddress)
 	limitErrors      = "errors"
 	limitIdle        = "idle_commands"
+	limitNewline     = "bare_newline"
 	limitPace        = "pace"
 	limitTimeout     = "timeout"
 )
@@ -83,7 +84,7 @@ func New(o Options) *Server {
 			[]string{"421", "450", "451", "452", "454", "500", "501", "502", "503", "504", "530", "535", "538", "550", "552", "553", "554", "555"}, label),
 	}
 	s.counters.limits = o.Metrics.Counters("posthorn_smtp_limits_total", "SMTP connections refused or ended by a limit.", "limit",
-		[]string{limitConnections, limitPerAddress, limitErrors, limitIdle, limitPace, limitTimeout}, label)
+		[]string{limitConnections, limitPerAddress, limitErrors, limitIdle, limitNewline, limitPace, limitTimeout}, label)
 	return s
 }
 

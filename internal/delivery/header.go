@@ -71,7 +71,7 @@ func cleanHeader(fields []byte, hostname string, submission bool) []byte {
 	kept := make([]byte, 0, len(fields)+2)
 	kept = message.AppendWithout(kept, fields, func(f *message.Fields) bool {
 		switch {
-		case f.Is("return-path"):
+		case f.Is("return-path"), f.Is(junkField):
 			return true // RFC 5321 4.4: only who delivers writes it
 		case f.Is("bcc"), f.Is("resent-bcc"):
 			return submission // RFC 5322 3.6.3

@@ -14,6 +14,10 @@ var (
 	errNUL    = refuse(550, 5, 6, 0, "The message has a NUL octet")
 )
 
+// IsBareNewline reports whether a message was refused for a CR or LF that stood
+// alone.
+func IsBareNewline(err error) bool { return errors.Is(err, errBareLF) || errors.Is(err, errBareCR) }
+
 // textReader passes on lines that end in CRLF, the last one too, and no NUL.
 // Anything else is an error, or made right when normalise is set.
 type textReader struct {

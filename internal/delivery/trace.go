@@ -7,6 +7,12 @@ import (
 	"posthorn/internal/message"
 )
 
+// The field that says why a message is in Junk.
+const (
+	junkName  = "X-Posthorn-Junk"
+	junkField = "x-posthorn-junk"
+)
+
 // prefix is what stands above the message for everyone.
 func (t *Transaction) prefix(id string, now time.Time, info *message.Info, traces []byte) []byte {
 	if t.client.Role == Notice {
@@ -91,7 +97,7 @@ func (t *Transaction) copyPrefix(c *localCopy, junk string) []byte {
 	dst = append(dst, c.deliveredTo.String()...)
 	dst = append(dst, "\r\n"...)
 	if junk != "" {
-		dst = message.AppendField(dst, "X-Posthorn-Junk", junk)
+		dst = message.AppendField(dst, junkName, junk)
 	}
 	return dst
 }
