@@ -40,6 +40,8 @@ type command struct {
 	uid func(*session, *call) error
 	// keepExpunged: no EXPUNGE while the command's non-UID form runs.
 	keepExpunged bool
+	// numbers: its non-UID form names messages by their sequence numbers.
+	numbers bool
 	// writes: the command changes the selected mailbox, so EXAMINE forbids it
 	// (RFC 9051 6.3.3). CLOSE and FETCH, which only may, look for themselves.
 	writes bool
@@ -139,25 +141,25 @@ func mailboxCommand(name []byte) (command, bool) {
 func messageCommand(name []byte) (command, bool) {
 	switch string(name) {
 	case "FETCH":
-		return command{in: selected, run: (*session).fetch, uid: (*session).fetch, keepExpunged: true}, true
+		return command{in: selected, run: (*session).fetch, uid: (*session).fetch, numbers: true, keepExpunged: true}, true
 	case "SEARCH":
-		return command{in: selected, run: (*session).search, uid: (*session).search, keepExpunged: true}, true
+		return command{in: selected, run: (*session).search, uid: (*session).search, numbers: true, keepExpunged: true}, true
 	case "SORT":
-		return command{in: selected, run: (*session).sort, uid: (*session).sort, keepExpunged: true}, true
+		return command{in: selected, run: (*session).sort, uid: (*session).sort, numbers: true, keepExpunged: true}, true
 	case "CANCELUPDATE":
 		return command{in: selected, run: (*session).cancelUpdate}, true
 	case "THREAD":
-		return command{in: selected, run: (*session).thread, uid: (*session).thread, keepExpunged: true}, true
+		return command{in: selected, run: (*session).thread, uid: (*session).thread, numbers: true, keepExpunged: true}, true
 	case "STORE":
-		return command{in: selected, run: (*session).store, uid: (*session).store, keepExpunged: true, writes: true}, true
+		return command{in: selected, run: (*session).store, uid: (*session).store, numbers: true, keepExpunged: true, writes: true}, true
 	case "COPY":
-		return command{in: selected, run: (*session).copy, uid: (*session).copy}, true
+		return command{in: selected, run: (*session).copy, uid: (*session).copy, numbers: true}, true
 	case "MOVE":
-		return command{in: selected, run: (*session).move, uid: (*session).move, writes: true}, true
+		return command{in: selected, run: (*session).move, uid: (*session).move, numbers: true, writes: true}, true
 	case "EXPUNGE":
 		return command{in: selected, run: (*session).expunge, uid: (*session).uidExpunge, writes: true}, true
 	case "REPLACE":
-		return command{in: selected, run: (*session).replace, uid: (*session).replace, writes: true}, true
+		return command{in: selected, run: (*session).replace, uid: (*session).replace, numbers: true, writes: true}, true
 	}
 	return command{}, false
 }

@@ -94,6 +94,20 @@ func (s *session) tellNoUpdate(tag, text string) {
 	s.untagged(`NO [NOUPDATE "`, tag, `"] `, text)
 }
 
+// endNumberedContexts ends the searches whose updates would tell sequence numbers
+// (RFC 9586 3).
+func (s *session) endNumberedContexts() {
+	if s.box == nil {
+		return
+	}
+	s.box.contexts = slices.DeleteFunc(s.box.contexts, func(x *standing) bool {
+		if !x.call.uid {
+			s.tellNoUpdate(x.tag, "Its updates would have sequence numbers")
+		}
+		return !x.call.uid
+	})
+}
+
 // cancelUpdate answers CANCELUPDATE (RFC 5267 4.3.5): all the tags, or none.
 func (s *session) cancelUpdate(*call) error {
 	var ends []*standing

@@ -22,6 +22,8 @@ func (s *session) enable(*call) error {
 			want.qresync = true
 		case "UTF8=ACCEPT":
 			want.utf8 = true
+		case "UIDONLY":
+			want.uidOnly = true
 		case "IMAP4REV2":
 			want.rev2 = true
 		case "METADATA":
@@ -50,6 +52,10 @@ func (s *session) enable(*call) error {
 		s.enabled.rev2 = true
 		s.out = append(s.out, " IMAP4rev2"...)
 	}
+	if want.uidOnly && !s.enabled.uidOnly {
+		s.enabled.uidOnly = true
+		s.out = append(s.out, " UIDONLY"...)
+	}
 	if want.utf8 && !s.enabled.utf8 {
 		s.out = append(s.out, " UTF8=ACCEPT"...)
 	}
@@ -61,6 +67,9 @@ func (s *session) enable(*call) error {
 		s.rd.SetUTF8(true)
 	}
 	s.out = append(s.out, '\r', '\n')
+	if want.uidOnly {
+		s.endNumberedContexts()
+	}
 	if condstore {
 		s.enableCondstore()
 	}

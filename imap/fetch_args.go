@@ -88,8 +88,8 @@ func (x *fetchSection) whole() bool {
 // RFC 7162 7). seen tells that an item sets \Seen.
 func (s *session) readFetch(c *call) (a *fetchArgs, seen bool, err error) {
 	a = new(fetchArgs)
-	if c.uid {
-		a.items = fetchUID // RFC 9051 6.4.9
+	if c.uid && !s.enabled.uidOnly {
+		a.items = fetchUID // RFC 9051 6.4.9; a UIDFETCH has it before its items
 	}
 	if err := s.rd.SP(); err != nil {
 		return nil, false, err

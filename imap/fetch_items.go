@@ -16,9 +16,7 @@ import (
 
 // begin starts a message's response.
 func (f *fetcher) begin(dst []byte, m *storage.Message) []byte {
-	dst = append(dst, '*', ' ')
-	dst = strconv.AppendUint(dst, uint64(f.s.box.seq(m.UID)), 10)
-	return append(dst, " FETCH ("...)
+	return f.s.beginFetch(dst, f.s.box.seq(m.UID), m.UID)
 }
 
 // endItems closes a response that has at least one item.
@@ -32,7 +30,7 @@ func (f *fetcher) appendIndexItems(dst []byte, m *storage.Message) []byte {
 	items := f.a.items
 	if f.nowSeen(m.UID) {
 		items |= fetchFlags
-		if f.s.tellsUIDs() {
+		if f.s.tellsUIDs(false) {
 			items |= fetchUID
 		}
 		if f.s.enabled.condstore {

@@ -25,6 +25,9 @@ func badSyntax(text string) error { return &response{"BAD", "", text} }
 // textShutdown is what clients hear of a shutdown.
 const textShutdown = "The server is shutting down"
 
+// errUIDRequired refuses what has to do with sequence numbers (RFC 9586 3).
+var errUIDRequired error = &response{"BAD", "UIDREQUIRED", "Sequence numbers are not used after ENABLE UIDONLY"}
+
 // bye ends the session: the text goes out untagged before the connection closes.
 type bye struct {
 	code string

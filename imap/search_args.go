@@ -87,6 +87,9 @@ func (s *session) readKey(a *searchArgs) (searchKey, error) {
 		return s.readKeyList(a)
 	case c >= '0' && c <= '9', c == '*', c == '$':
 		k, err := s.readKeySet(keySeqs)
+		if err == nil && k.kind == keySeqs && s.enabled.uidOnly {
+			err = errUIDRequired
+		}
 		a.bySeq = a.bySeq || k.kind == keySeqs
 		return k, err
 	}

@@ -117,6 +117,9 @@ func (s *session) readResync(q *qresync) error {
 	q.modSeq = storage.ModSeq(modSeq)
 	for s.rd.TrySP() {
 		if s.rd.Peek() == '(' {
+			if s.enabled.uidOnly {
+				return errUIDRequired // RFC 9586 3.7
+			}
 			var ignored wire.Set
 			if err := s.readSequenceMatch(&ignored); err != nil {
 				return err
@@ -187,7 +190,7 @@ func (s *session) tellMailbox(snap *storage.Snapshot, name string) error {
 	v := s.box
 	s.tellFlagList()
 	s.tellCount()
-	if !s.enabled.rev2 && snap.FirstUnseen != 0 {
+	if !s.enabled.rev2 && !s.enabled.uidOnly && snap.FirstUnseen != 0 {
 		s.tellCode("UNSEEN", uint64(v.seq(snap.FirstUnseen)), "First unseen")
 	}
 	s.tellCode("UIDVALIDITY", uint64(v.box.UIDValidity), "UIDs are valid")

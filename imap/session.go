@@ -55,6 +55,7 @@ type features struct {
 	condstore bool // RFC 7162 3.1: MODSEQ in every FETCH
 	qresync   bool // RFC 7162 3.2: VANISHED for EXPUNGE
 	rev2      bool // ENABLE IMAP4rev2 (RFC 9051)
+	uidOnly   bool // RFC 9586: no sequence numbers, in either direction
 	utf8      bool // ENABLE UTF8=ACCEPT (RFC 6855) or rev2: UTF-8 in strings and names
 }
 
@@ -217,6 +218,8 @@ func (s *session) dispatch(name []byte, c *call) error {
 		return badSyntax("Unknown command")
 	case cmd.in&s.state == 0:
 		return s.wrongState(cmd)
+	case cmd.numbers && !c.uid && s.enabled.uidOnly:
+		return errUIDRequired
 	}
 	run := cmd.run
 	if c.uid {

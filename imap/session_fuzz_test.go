@@ -22,6 +22,7 @@ func FuzzSession(f *testing.F) {
 		"a STATUS INBOX (MESSAGES)\r\nb COMPRESS DEFLATE\r\n\xff\x00", "a ENABLE IMAP4rev2 QRESYNC\r\nb CREATE \"\xc3\xa9\"\r\n",
 		"a APPEND Sent CATENATE (URL \"/INBOX/;UID=1/;section=HEADER\" TEXT {2+}\r\nhi UTF8 (~{1+}\r\nx))\r\nb GETMETADATA (DEPTH 1) INBOX /private\r\n",
 		"a STARTTLS\r\n", "a ID (\"a\" NIL)\r\nb UNAUTHENTICATE\r\nc GETQUOTAROOT INBOX\r\n",
+		"a ENABLE UIDONLY QRESYNC\r\nb SELECT INBOX\r\nc FETCH 1 UID\r\nd UID FETCH * FLAGS\r\ne UID SEARCH NOT 1\r\nf UID STORE 1 FLAGS \\Deleted\r\ng EXPUNGE\r\n",
 		"a ESEARCH IN (personal subtree x) RETURN (COUNT) 1 UID *\r\nb SELECT INBOX\r\nc ESEARCH RETURN (UPDATE SAVE) $\r\nd NOOP\r\n",
 		"a SELECT INBOX\r\nb UID SORT RETURN (UPDATE(FLAGS) PARTIAL -1:-2) (SUBJECT) UTF-8 UNSEEN\r\nc STORE 1 +FLAGS \\Seen\r\nd CANCELUPDATE \"b\"\r\n",
 		"a SELECT INBOX\r\nb REPLACE 1 INBOX {2+}\r\nhi\r\nc UID THREAD REFERENCES UTF-8 ALL\r\nd SORT (DATE) UTF-8 ALL\r\n",

@@ -182,9 +182,7 @@ func (s *session) tellUnchanged(c *call, a *storeArgs, uids []storage.UID, res *
 			if m.ModSeq > s.box.mark {
 				continue // changed by somebody else meanwhile: sync tells it
 			}
-			s.out = append(s.out, '*', ' ')
-			s.out = wire.AppendNumber(s.out, uint64(s.box.seq(m.UID)))
-			s.out = append(s.out, " FETCH ("...)
+			s.out = s.beginFetch(s.out, s.box.seq(m.UID), m.UID)
 			own := a.silent && (len(refused) == 0 || refused[0] != m.UID)
 			s.out = s.appendChange(s.out, c, m, own)
 			s.out = append(s.out, ")\r\n"...)

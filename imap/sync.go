@@ -108,8 +108,8 @@ func (s *session) tellExpunged() {
 	if len(v.held) == 0 {
 		return
 	}
-	if s.enabled.qresync {
-		// RFC 7162 3.2.10: VANISHED in place of EXPUNGE.
+	if s.enabled.qresync || s.enabled.uidOnly {
+		// RFC 7162 3.2.10, RFC 9586 3.4: VANISHED in place of EXPUNGE.
 		s.out = append(s.out, "* VANISHED "...)
 		s.out = wire.AppendNumbers(s.out, v.held)
 		s.out = append(s.out, '\r', '\n')
@@ -249,9 +249,7 @@ func (s *session) tellFlags(c *call, changed []storage.Message, known storage.UI
 		if n == 0 {
 			continue
 		}
-		s.out = append(s.out, '*', ' ')
-		s.out = strconv.AppendUint(s.out, uint64(n), 10)
-		s.out = append(s.out, " FETCH ("...)
+		s.out = s.beginFetch(s.out, n, m.UID)
 		s.out = s.appendChange(s.out, c, m, own)
 		s.out = append(s.out, ")\r\n"...)
 		if err := s.flushFull(); err != nil {
@@ -261,9 +259,21 @@ func (s *session) tellFlags(c *call, changed []storage.Message, known storage.UI
 	return nil
 }
 
+// beginFetch begins a message's FETCH or, without sequence numbers, its UIDFETCH
+// (RFC 9586 3.3).
+func (s *session) beginFetch(dst []byte, seq uint32, uid storage.UID) []byte {
+	dst = append(dst, '*', ' ')
+	if s.enabled.uidOnly {
+		dst = strconv.AppendUint(dst, uint64(uid), 10)
+		return append(dst, " UIDFETCH ("...)
+	}
+	dst = strconv.AppendUint(dst, uint64(seq), 10)
+	return append(dst, " FETCH ("...)
+}
+
 // appendChange appends the items of an unsolicited FETCH.
 func (s *session) appendChange(dst []byte, c *call, m *storage.Message, own bool) []byte {
-	if c.uid || s.tellsUIDs() {
+	if s.tellsUIDs(c.uid) {
 		dst = append(dst, "UID "...)
 		dst = strconv.AppendUint(dst, uint64(m.UID), 10)
 		dst = append(dst, ' ')
@@ -282,9 +292,12 @@ func (s *session) appendChange(dst []byte, c *call, m *storage.Message, own bool
 	return s.appendFlags(dst, m)
 }
 
-// tellsUIDs reports whether what is told unasked names UIDs: for CONDSTORE, which
-// QRESYNC brings with it, by RFC 7162 3.2.4, in IMAP4rev2 by RFC 9051 appendix E.
-func (s *session) tellsUIDs() bool { return s.enabled.condstore || s.enabled.rev2 }
+// tellsUIDs reports whether what is told of a message unasked names its UID: after
+// a UID command, for CONDSTORE, which QRESYNC brings with it, by RFC 7162 3.2.4,
+// in IMAP4rev2 by RFC 9051 appendix E; a UIDFETCH has it anyway.
+func (s *session) tellsUIDs(byUID bool) bool {
+	return (byUID || s.enabled.condstore || s.enabled.rev2) && !s.enabled.uidOnly
+}
 
 // appendFlags appends a message's flag list.
 func (s *session) appendFlags(dst []byte, m *storage.Message) []byte {
