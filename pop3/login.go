@@ -179,7 +179,7 @@ func (s *session) openDrop(id auth.Identity) (*maildrop, error) {
 	// Nothing that was retrieved today is deleted before the client has said in a
 	// QUIT that it is well: it may not have got it.
 	if s.policy.Expire > 0 {
-		s.expire(d)
+		s.expire(s.log.With("account", id.Address), d)
 	}
 	return d, d.load(s.ctx, s.srv.o.Store, &s.policy, s.utf8)
 }

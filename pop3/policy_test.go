@@ -231,3 +231,55 @@ func TestExpiryThatFailsStopsNothing(t *testing.T) {
 	c = h.login(t, alice)
 	c.say("STAT", "+OK 0 ")
 }
+
+// Who has the mail on another computer may never log in again.
+func TestRetrievedMailExpiresWithoutASession(t *testing.T) {
+	h := newHarness(t, func(c *Config, _ *Options) { c.LockWait = 10 * time.Second })
+	h.set(t, "", storage.Settings{"pop3.expire": "7d"})
+	h.set(t, "bob", storage.Settings{"pop3.expire": "never"})
+	const many = expiryStep + 20
+	h.fill(t, "alice", many)
+	must(t, h.deliver("bob", "INBOX", "kept"))
+	var all []int
+	for n := range many - 1 {
+		all = append(all, n+1)
+	}
+	h.session(t, true, all...)
+	bob := h.login(t, "bob@example.org")
+	bob.say("RETR 1", "+OK")
+	bob.body()
+	bob.say("QUIT", "+OK")
+	must(t, h.awaitState("bob", "INBOX", "1 seen retrieved"))
+	h.pass(6 * day)
+	must(t, h.server.expireAll(t.Context()))
+	c := h.login(t, alice)
+	c.say("STAT", fmt.Sprintf("+OK %d ", many))
+	h.pass(day)
+	// A session's messages stay while it lasts.
+	must(t, h.server.expireAll(t.Context()))
+	must(t, h.awaitState("bob", "INBOX", "1 seen retrieved"))
+	c.say("NOOP", "+OK")
+	if _, left, err := h.mailbox("alice", "INBOX"); err != nil || len(left) != many {
+		t.Errorf("%d messages are left under a session (%v)", len(left), err)
+	}
+	must(t, c.Close())
+	if !h.server.drops.acquire(h.ids["alice"], 20*time.Second, nil) {
+		t.Fatal("the maildrop is not given back")
+	}
+	h.server.drops.release(h.ids["alice"])
+	must(t, h.server.expireAll(t.Context()))
+	must(t, h.awaitState("alice", "INBOX", fmt.Sprint(many)))
+	must(t, h.awaitState("bob", "INBOX", "1 seen retrieved"))
+}
+
+func TestExpiryEndsWithItsContext(t *testing.T) {
+	h := newHarness(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		h.server.Expire(ctx)
+	}()
+	cancel()
+	<-ended
+}

@@ -3,6 +3,7 @@ package pop3
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
 
 	"posthorn/storage"
@@ -51,7 +52,7 @@ func (s *session) quit(rest []byte) error {
 	s.markRetrieved()
 	err := s.update()
 	if err == nil && s.policy.Expire >= 0 {
-		s.expire(s.drop)
+		s.expire(s.log, s.drop)
 	}
 	s.closeDrop()
 	if err != nil {
@@ -76,52 +77,36 @@ func (s *session) update() (err error) {
 			marked = append(marked, storage.Picked{Mailbox: id, UIDs: uids})
 		}
 	}
-	s.gone, err = s.remove(s.drop.account, marked)
+	s.gone, err = s.srv.remove(context.WithoutCancel(s.ctx), s.drop.account, &s.policy, marked)
 	return err
 }
 
 // remove does what DELE means. Messages that IMAP has expunged meanwhile are no
-// error.
-func (s *session) remove(a storage.AccountID, picked []storage.Picked) (removed int, err error) {
+// error. A removal under way has to end: ctx is not to be the session's.
+func (s *Server) remove(ctx context.Context, a storage.AccountID, p *Policy, picked []storage.Picked) (removed int, err error) {
 	if len(picked) == 0 {
 		return 0, nil
 	}
-	r := storage.Removal{From: picked, Hide: s.policy.Delete == deleteHide}
-	if s.policy.Delete == deleteTrash {
-		if r.To, err = s.trash(a); err != nil {
+	r := storage.Removal{From: picked, Hide: p.Delete == deleteHide}
+	if p.Delete == deleteTrash {
+		if r.To, err = s.trash(ctx, a); err != nil {
 			return 0, err
 		}
 	}
-	return s.srv.o.Store.Remove(context.WithoutCancel(s.ctx), a, r)
+	return s.o.Store.Remove(ctx, a, r)
 }
 
-// expire removes what was retrieved so long ago that the policy wants it gone,
-// as if the client had sent DELE. Its failure stops nothing: it is tried again
-// with the next session.
-func (s *session) expire(d *maildrop) {
-	var old []storage.Picked
-	for _, id := range d.boxes {
-		uids, err := s.srv.o.Store.Retrieved(context.WithoutCancel(s.ctx), d.account, id, s.policy.Expire.age())
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			s.log.Error("finding expired messages failed", "err", err)
-		}
-		if len(uids) > 0 {
-			old = append(old, storage.Picked{Mailbox: id, UIDs: uids})
-		}
-	}
-	removed, err := s.remove(d.account, old)
-	if err != nil {
-		s.log.Error("removing expired messages failed", "err", err)
-	}
-	if removed > 0 {
-		s.log.Info("expired", "account", int64(d.account), "messages", removed)
+// expire removes what the policy wants gone by now. Its failure stops nothing: it
+// is tried again with the next session, and without one.
+func (s *session) expire(log *slog.Logger, d *maildrop) {
+	if _, err := s.srv.expire(context.WithoutCancel(s.ctx), log, d, &s.policy, 0); err != nil {
+		log.Error("removing expired messages failed", "err", err)
 	}
 }
 
 // trash finds the account's mailbox for deleted mail, or makes it again.
-func (s *session) trash(a storage.AccountID) (storage.MailboxID, error) {
-	store := s.srv.o.Store
-	ctx := context.WithoutCancel(s.ctx)
+func (s *Server) trash(ctx context.Context, a storage.AccountID) (storage.MailboxID, error) {
+	store := s.o.Store
 	id, err := specialUse(ctx, store, a, `\Trash`)
 	if !errors.Is(err, storage.ErrNotFound) {
 		return id, err

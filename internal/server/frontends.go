@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 
 	"posthorn/auth"
@@ -15,8 +16,9 @@ import (
 	"posthorn/storage"
 )
 
-// frontEnds makes the servers, by the section of the file that configures them.
-func frontEnds(cfg *config.Config, store *storage.Store, agent *delivery.Agent, keeper *certs.Keeper, registry *metrics.Registry, log *slog.Logger) map[string]admin.Server {
+// frontEnds makes the servers, by the section of the file that configures them,
+// and gives what one of them does without clients.
+func frontEnds(cfg *config.Config, store *storage.Store, agent *delivery.Agent, keeper *certs.Keeper, registry *metrics.Registry, log *slog.Logger) (servers map[string]admin.Server, expire func(context.Context)) {
 	authn := auth.New(store, auth.Options{Normalize: config.LoginKey, Logger: log, NoChannelBinding: !cfg.Auth.ChannelBinding, Metrics: registry})
 	plaintext := cfg.Auth.AllowPlaintextOnLoopback
 	mail := func(role delivery.Role, c smtp.Config) admin.Server {
@@ -29,6 +31,8 @@ func frontEnds(cfg *config.Config, store *storage.Store, agent *delivery.Agent, 
 	}
 	cfg.IMAP.ConnectionsPerAccount = cfg.Limits.ConnectionsPerAccount
 	cfg.POP3.ConnectionsPerAccount = cfg.Limits.ConnectionsPerAccount
+	pop := pop3.New(cfg.POP3, pop3.Options{Store: store, Auth: authn, TLS: keeper.ClientTLS(),
+		PlaintextOnLoopback: plaintext, Trusted: cfg.Trusted, Logger: log, Version: admin.Version()})
 	return map[string]admin.Server{
 		"smtp":       mail(delivery.Exchanger, cfg.SMTP),
 		"submission": mail(delivery.Submission, cfg.Submission),
@@ -36,7 +40,6 @@ func frontEnds(cfg *config.Config, store *storage.Store, agent *delivery.Agent, 
 		"imap": imap.New(cfg.IMAP, imap.Options{Store: store, Auth: authn, TLS: keeper.ClientTLS(), Hostname: cfg.Hostname,
 			PlaintextOnLoopback: plaintext, Trusted: cfg.Trusted, Logger: log, Version: admin.Version()}),
 		"metrics": admin.NewMetricsServer(registry, store, log),
-		"pop3": pop3.New(cfg.POP3, pop3.Options{Store: store, Auth: authn, TLS: keeper.ClientTLS(),
-			PlaintextOnLoopback: plaintext, Trusted: cfg.Trusted, Logger: log, Version: admin.Version()}),
-	}
+		"pop3":    pop,
+	}, pop.Expire
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,7 +48,7 @@ func Run(ctx context.Context, cfg *config.Config, file string, log *slog.Logger)
 	agent := delivery.New(store, delivery.Options{Hostname: cfg.Hostname, Config: cfg.Delivery, Logger: log, Metrics: registry,
 		Checks: delivery.Authentication(cfg.MailAuth, dns, cfg.Hostname)})
 	defer agent.Close()
-	servers := frontEnds(cfg, store, agent, keeper, registry, log)
+	servers, expire := frontEnds(cfg, store, agent, keeper, registry, log)
 	// All ports are bound before any is served: a start succeeds whole or not at all.
 	bound, err := cfg.Bind(log)
 	if err != nil {
@@ -67,6 +68,9 @@ func Run(ctx context.Context, cfg *config.Config, file string, log *slog.Logger)
 		go run(l)
 		log.Info("listening", "service", l.Service, "addr", l.Addr())
 	}
+	var background sync.WaitGroup
+	background.Go(func() { expire(ctx) })
+	defer background.Wait()
 	sending := send(ctx, cfg, store, agent, dns, registry, log)
 	cfg.SayHow(keeper.Info(), bound, log)
 	hangup := make(chan os.Signal, 1)
