@@ -24,6 +24,9 @@ type conn struct {
 	live  []*rows // open, the newest last
 
 	decoder *zstd.Decoder // made when needed
+
+	logHook  func(*libc.TLS, uintptr, uintptr, uintptr, int32) int32
+	logPages int // in the write-ahead log after the last commit; see watchLog
 }
 
 // forget drops the statements that no open rows use.

@@ -234,6 +234,29 @@ func (c *conn) changes() int64 { return int64(sqlitelib.Xsqlite3_changes(c.tls, 
 
 func (c *conn) lastInsertID() int64 { return sqlitelib.Xsqlite3_last_insert_rowid(c.tls, c.db) }
 
+// watchLog has the connection note with each commit how many pages the
+// write-ahead log holds.
+func (c *conn) watchLog() {
+	c.logHook = func(_ *libc.TLS, _, _, _ uintptr, pages int32) int32 {
+		c.logPages = int(pages)
+		return sqlitelib.SQLITE_OK
+	}
+	fn := *(*uintptr)(unsafe.Pointer(&struct {
+		fn func(*libc.TLS, uintptr, uintptr, uintptr, int32) int32
+	}{c.logHook}))
+	sqlitelib.Xsqlite3_wal_hook(c.tls, c.db, fn, 0)
+}
+
+// checkpoint copies from the write-ahead log what no reader needs there, and
+// waits for nobody. It returns how many of the log's pages are copied.
+func (c *conn) checkpoint() (int, error) {
+	p := c.tls.Alloc(4)
+	defer c.tls.Free(4)
+	*(*int32)(at(p)) = 0
+	err := c.check(sqlitelib.Xsqlite3_wal_checkpoint_v2(c.tls, c.db, 0, sqlitelib.SQLITE_CHECKPOINT_PASSIVE, 0, p))
+	return max(0, int(*(*int32)(at(p)))), err
+}
+
 // breakOff ends what the connection runs when ctx ends, until stop is called.
 func (c *conn) breakOff(ctx context.Context) (stop func()) {
 	ended := make(chan struct{})

@@ -95,8 +95,14 @@ func Open(dir string, o Options) (*Store, error) {
 		s.lock.Close()
 		return nil, s.unusable(err)
 	}
+	beside, err := newCheckpointer(s)
+	if err != nil {
+		c.close()
+		s.lock.Close()
+		return nil, s.unusable(err)
+	}
 	s.readers = newPool(func() (*conn, error) { return openConn(s.dsn(), readerPragmas()) })
-	s.writer = newWriter(s, c)
+	s.writer = newWriter(s, c, beside)
 	s.sweeper = newSweeper(s, pack)
 	return s, nil
 }
@@ -174,7 +180,7 @@ func writerPragmas() []string {
 		"auto_vacuum = INCREMENTAL", // only while the file is empty
 		"journal_mode = WAL",        // stays with the file
 		"synchronous = FULL",        // a commit is on the disk
-		"wal_autocheckpoint = 1000", // checkpoints run in the writer
+		"wal_autocheckpoint = 0",    // see checkpointer
 		"journal_size_limit = 67108864",
 		"foreign_keys = ON",
 		"secure_delete = OFF",

@@ -131,18 +131,7 @@ func (w *sweeper) awaitIdle(ctx context.Context) bool {
 func (w *sweeper) step(ctx context.Context) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	did, err := w.free(ctx)
-	if did && err == nil {
-		err = w.checkpoint(ctx)
-	}
-	return did, err
-}
-
-// checkpoint spares the next writer the checkpoint of what a step wrote: that
-// of a thousand pages, which is due otherwise, takes many times as long as a step.
-func (w *sweeper) checkpoint(ctx context.Context) error {
-	err := w.s.writer.between(ctx, func(c *conn) error { return c.script("PRAGMA wal_checkpoint(PASSIVE)") })
-	return wrap("checkpoint", err)
+	return w.free(ctx)
 }
 
 func (w *sweeper) free(ctx context.Context) (bool, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -123,10 +122,13 @@ type writer struct {
 	taken    int64 // octets of new mail in the open transaction; see takeRoom
 	commits  int
 	logBound int64 // octets
+	logTried int   // the log's pages when its copying was last begun
+	beside   *checkpointer
 }
 
-func newWriter(s *Store, c *conn) *writer {
-	w := &writer{s: s, conn: c, jobs: make(chan *job, maxBatch), apart: make(chan *apart), quit: make(chan struct{}), ended: make(chan struct{}), logBound: logBound}
+func newWriter(s *Store, c *conn, beside *checkpointer) *writer {
+	c.watchLog()
+	w := &writer{s: s, conn: c, beside: beside, jobs: make(chan *job, maxBatch), apart: make(chan *apart), quit: make(chan struct{}), ended: make(chan struct{}), logBound: logBound}
 	go w.loop()
 	return w
 }
@@ -195,7 +197,7 @@ func (w *writer) between(ctx context.Context, fn func(*conn) error) error {
 func (w *writer) close() error {
 	close(w.quit)
 	<-w.ended
-	return w.conn.close()
+	return errors.Join(w.beside.close(), w.conn.close())
 }
 
 func (w *writer) loop() {
@@ -358,25 +360,8 @@ func (w *writer) finish(done []finished) {
 		}
 		f.done <- nil
 	}
+	w.checkpoint()
 	w.boundLog()
-}
-
-// boundLog empties a write-ahead log that grew far beyond what a checkpoint
-// after each 1000 pages should leave: where one read or another always uses
-// its end, no checkpoint can finish, and reads have to stand back for once.
-func (w *writer) boundLog() {
-	if w.commits++; w.commits%logLook != 0 {
-		return
-	}
-	info, err := os.Stat(w.s.path(databaseName + "-wal"))
-	if err != nil || info.Size() < w.logBound {
-		return
-	}
-	w.s.readers.pause()
-	defer w.s.readers.resume()
-	if _, err := w.conn.exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		w.s.log.Warn("storage: the write-ahead log does not shrink", "octets", info.Size(), "err", err)
-	}
 }
 
 // classify adds the store's sentinel to what the driver or the system said.
