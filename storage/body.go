@@ -49,17 +49,26 @@ func (r *rows) chunk(dst []byte, i int) ([]byte, error) {
 	return r.conn.expand(dst[:0], int(r.int(i)), r.peek(i+1))
 }
 
-// link makes the staged body a stored one, or finds it stored already, and
-// counts a reference.
+// Bodies of at least sharedBody octets are found by their bytes, and stored once.
+// The index of schema_bodies.sql has the same number.
+const (
+	sharedBody = 16384
+	bodyByHash = " WHERE hash = ? AND size >= 16384 "
+)
+
+// link makes the staged body a stored one, or finds it stored already if it is
+// large enough, and counts a reference.
 func (t *tx) link(g *Stage) (BodyID, error) {
 	if g.err != nil {
 		return 0, g.err
 	}
 	sum := g.hash.Sum(nil)
 	var id BodyID
-	err := t.queryRow("UPDATE bodies SET refs = refs + 1 WHERE hash = ? RETURNING id", sum).scan(&id)
-	if !errors.Is(err, ErrNotFound) {
-		return id, err // a staged copy beside it is the sweeper's after Discard
+	if g.size >= sharedBody {
+		err := t.queryRow("UPDATE bodies SET refs = refs + 1"+bodyByHash+"RETURNING id", sum).scan(&id)
+		if !errors.Is(err, ErrNotFound) {
+			return id, err // a staged copy beside it is the sweeper's after Discard
+		}
 	}
 	if err := t.takeRoom(int64(len(g.buf))); err != nil {
 		return 0, err
@@ -69,7 +78,7 @@ func (t *tx) link(g *Stage) (BodyID, error) {
 	} else if _, err := t.exec("DELETE FROM stages WHERE body = ?", id); err != nil {
 		return 0, err
 	}
-	_, err = t.exec("INSERT INTO bodies (id, hash, size, refs, created) VALUES (?, ?, ?, 1, ?)", id, sum, g.size, t.now())
+	_, err := t.exec("INSERT INTO bodies (id, hash, size, refs, created) VALUES (?, ?, ?, 1, ?)", id, sum, g.size, t.now())
 	if err != nil {
 		return 0, err
 	}

@@ -23,7 +23,7 @@ type Brought struct {
 	Mailboxes []string // made anew
 	Added     int64    // messages from the backup
 	Revived   int64    // expunged messages that the store still had
-	Mended    int64    // bodies that were damaged and are whole again
+	Mended    int64    // bodies, headers and contents that were damaged or lost and are whole again
 	Present   int64    // messages that were there
 }
 
@@ -33,7 +33,7 @@ const (
 )
 
 // RestoreFrom brings from a backup what of the selection is missing in the
-// running store, and makes damaged bodies whole. A message is missing when no
+// running store, and makes whole what is damaged. A message is missing when no
 // mailbox of the account has its UIDL; it gets a new UID in the mailbox of its
 // name, and keeps its UIDL, flags, keywords and INTERNALDATE. Quota is not
 // asked; twice does no harm. progress, which may be nil, hears of messages
@@ -66,14 +66,14 @@ type bringer struct {
 	seen     int64
 	done     Brought
 
-	account AccountID                     // here
-	live    map[[16]byte]struct{}         // the UIDLs of the account's messages
-	kept    map[[16]byte]expungedLocation // and of those that undelete can bring back
+	account AccountID             // here
+	live    map[[16]byte]location // the account's messages by their UIDLs; the zero one came just now
+	kept    map[[16]byte]location // and those that undelete can bring back
 	batch   []*incoming
 	octets  int64
 }
 
-type expungedLocation struct {
+type location struct {
 	mailbox MailboxID
 	uid     UID
 }
@@ -185,7 +185,7 @@ func (b *bringer) findAccount(source AccountID) error {
 
 // loadUIDLs learns which messages the account has, and which it could have back.
 func (b *bringer) loadUIDLs() error {
-	b.live, b.kept = map[[16]byte]struct{}{}, map[[16]byte]expungedLocation{}
+	b.live, b.kept = map[[16]byte]location{}, map[[16]byte]location{}
 	attics, err := b.s.attics(b.ctx, b.account, "")
 	if err != nil {
 		return err
@@ -212,9 +212,9 @@ func (b *bringer) loadTable(x *attic, table string) error {
 				after = UID(rows.int(0))
 				key := uidlKey(rows.string(1), x.validity, after)
 				if table == "messages" {
-					b.live[key] = struct{}{}
+					b.live[key] = location{x.id, after}
 				} else {
-					b.kept[key] = expungedLocation{x.id, after}
+					b.kept[key] = location{x.id, after}
 				}
 			}
 			return rows.close()

@@ -2,22 +2,21 @@ package storage
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 )
 
 // bring mends, revives or adds one message.
 func (b *bringer) bring(to MailboxID, m *incoming) error {
-	if err := b.mend(m); err != nil {
+	key := uidlKey(m.row.uidl, 0, 0)
+	if err := b.mend(key, m); err != nil {
 		return err
 	}
-	key := uidlKey(m.row.uidl, 0, 0)
 	if _, present := b.live[key]; present {
 		b.done.Present++
 		return nil
 	}
-	b.live[key] = struct{}{}
+	b.live[key] = location{}
 	if at, kept := b.kept[key]; kept {
 		back, err := b.revive(to, at, m)
 		if err != nil {
@@ -33,7 +32,7 @@ func (b *bringer) bring(to MailboxID, m *incoming) error {
 
 // revive undeletes a message that was expunged and is kept; false: it is not
 // kept any more.
-func (b *bringer) revive(to MailboxID, at expungedLocation, m *incoming) (back bool, err error) {
+func (b *bringer) revive(to MailboxID, at location, m *incoming) (back bool, err error) {
 	err = b.s.write(b.ctx, "undelete", func(t *tx) error {
 		back = false
 		row := m.row
@@ -57,11 +56,16 @@ func (b *bringer) revive(to MailboxID, at expungedLocation, m *incoming) (back b
 
 // load stages the message for the next flush.
 func (b *bringer) load(m *incoming) error {
+	b.batch = append(b.batch, m) // from here on discard frees its stage
+	return b.stage(m)
+}
+
+// stage reads the message from the backup.
+func (b *bringer) stage(m *incoming) error {
 	if err := b.from.queryRow("SELECT data FROM headers WHERE content = ?", m.content).scan(&m.parsed.Header); err != nil {
 		return fmt.Errorf("its header in the backup: %w", err)
 	}
 	m.stage = b.s.NewStage(b.ctx)
-	b.batch = append(b.batch, m) // from here on discard frees it
 	for seq := range m.chunks() {
 		data, err := b.from.chunk(m.body, seq)
 		if err != nil {
@@ -128,95 +132,9 @@ func (b *bringer) flush(to MailboxID) error {
 
 func (b *bringer) discard() {
 	for _, m := range b.batch {
-		m.stage.Discard()
+		if m.stage != nil {
+			m.stage.Discard()
+		}
 	}
 	b.batch, b.octets = b.batch[:0], 0
-}
-
-// mend makes the body of the same bytes whole, if the store has one and it is
-// damaged: every message that holds it is whole again, and none that comes is
-// linked to broken bytes. One message asked for by its UID is compared byte by
-// byte, others by their pieces' sizes.
-func (b *bringer) mend(m *incoming) error {
-	var id BodyID
-	broken := false
-	err := b.s.read(b.ctx, "look at a body", func(r *reader) error {
-		var pieces, short int64
-		if err := r.queryRow("SELECT id FROM bodies WHERE hash = ?", m.hash).scan(&id); err != nil {
-			return err
-		}
-		err := r.queryRow("SELECT count(*), coalesce(sum(codec = 0 AND length(data) <> min(? - (id & ?) * ?, ?)), 0) FROM chunks WHERE id >= ? AND id < ?",
-			m.bodySize, 1<<chunkBits-1, chunkSize, chunkSize, chunkID(id, 0), chunkID(id+1, 0)).scan(&pieces, &short)
-		broken = pieces != m.chunks() || short > 0
-		return err
-	})
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err == nil && !broken && b.sel.UID != 0 {
-		broken, err = b.differs(id, m)
-	}
-	if err != nil || !broken {
-		return err
-	}
-	return b.rewrite(id, m)
-}
-
-// differs hashes the store's body.
-func (b *bringer) differs(id BodyID, m *incoming) (bool, error) {
-	sum := sha256.New()
-	for seq := range m.chunks() {
-		var data []byte
-		err := b.s.read(b.ctx, "read a body", func(r *reader) (err error) {
-			data, err = r.chunk(id, seq)
-			return err
-		})
-		if errors.Is(err, ErrDamaged) {
-			return true, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		sum.Write(data)
-	}
-	return !bytes.Equal(sum.Sum(nil), m.hash), nil
-}
-
-// rewrite puts the backup's chunks, once it has shown that they are whole, in
-// place of the store's.
-func (b *bringer) rewrite(id BodyID, m *incoming) error {
-	sum := sha256.New()
-	for seq := range m.chunks() {
-		data, err := b.from.chunk(m.body, seq)
-		if err != nil {
-			return fmt.Errorf("the backup: %w", classify(err))
-		}
-		sum.Write(data)
-	}
-	if !bytes.Equal(sum.Sum(nil), m.hash) {
-		return fmt.Errorf("its bytes in the backup have another SHA-256: %w", ErrDamaged)
-	}
-	for seq := range m.chunks() {
-		data, err := b.from.chunk(m.body, seq)
-		if err != nil {
-			return err
-		}
-		err = b.s.write(b.ctx, "mend a body", func(t *tx) error {
-			there := false
-			err := t.queryRow("SELECT EXISTS (SELECT 1 FROM bodies WHERE id = ? AND hash = ?)", id, m.hash).scan(&there)
-			if err != nil || !there { // swept meanwhile
-				return err
-			}
-			_, err = t.exec("INSERT OR REPLACE INTO chunks (id, codec, data) VALUES (?, 0, ?)", chunkID(id, seq), data)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	b.done.Mended++
-	return b.s.write(b.ctx, "mend a body", func(t *tx) error {
-		_, err := t.exec("DELETE FROM chunks WHERE id >= ? AND id < ?", chunkID(id, m.chunks()), chunkID(id+1, 0))
-		return err
-	})
 }

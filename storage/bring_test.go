@@ -141,6 +141,52 @@ func TestRestoreMendsDamagedBodies(t *testing.T) {
 	}
 }
 
+func TestRestoreMendsLostRows(t *testing.T) {
+	inbox, archive := Selection{"alice@example.org", "INBOX", 4}, Selection{"alice@example.org", "Archive", 1}
+	all := Selection{Account: "alice@example.org"}
+	for name, c := range map[string]struct {
+		damage string
+		sel    Selection
+	}{
+		"a content":                {"DELETE FROM contents WHERE id = 4", inbox},
+		"a large one's content":    {"DELETE FROM contents WHERE id = 2", archive},
+		"a content, of an account": {"DELETE FROM contents WHERE id = 4", all},
+		"a header":                 {"DELETE FROM headers WHERE content = 4", inbox},
+		"a header, of an account":  {"DELETE FROM headers WHERE content = 2", all},
+		"a changed header":         {"UPDATE headers SET data = CAST(substr(data, 1, length(data) - 3) || 'X' AS BLOB) WHERE content = 2", archive},
+		"a body":                   {"DELETE FROM bodies WHERE id = 4; DELETE FROM chunks WHERE id >> 20 = 4", inbox},
+		"a body's right hash":      {"UPDATE bodies SET hash = x'00' WHERE id = 2", all},
+		"content, header and body": {"DELETE FROM contents WHERE id = 2; DELETE FROM headers WHERE content = 2; DELETE FROM bodies WHERE id = 2; DELETE FROM chunks WHERE id >> 20 = 2", archive},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, alice, dest := backedUp(t, quiet())
+			want := mailOf(t, s, alice.ID)
+			for part := range strings.SplitSeq(c.damage, ";") {
+				damage(t, s, part)
+			}
+			found := false
+			for _, p := range verified(t, s, true) {
+				found = found || p.UID != 0 && p.Mend == mendMessage
+			}
+			if !found {
+				t.Fatal("verify names no message")
+			}
+			for round := range 2 {
+				done, err := s.RestoreFrom(context.Background(), dest, c.sel, nil)
+				if err != nil || done.Mended != int64(1-round) || done.Added+done.Revived != 0 {
+					t.Errorf("restore: %+v, %v", done, err)
+				}
+			}
+			sameMail(t, mailOf(t, s, alice.ID), want)
+			for _, p := range verified(t, s, true) {
+				if p.Mend != mendNothing && p.Mend != mendRecount {
+					t.Errorf("still: %+v", p)
+				}
+			}
+		})
+	}
+}
+
 func TestRestoreTakesNoDamagedMessages(t *testing.T) {
 	s, alice, dest := backedUp(t, quiet())
 	if err := s.RemoveAccount(context.Background(), alice.ID); err != nil {

@@ -16,8 +16,11 @@
 //     account.
 //   - One ModSeq counter per account stamps message and mailbox rows. "What
 //     changed since N" (Changes) is the only description of a change.
-//   - A message is prefix + body. The body is stored once by its SHA-256 however
-//     many messages hold it, in chunks of at most 256 KiB.
+//   - A message is prefix + body, in chunks of at most 256 KiB. All messages that
+//     one transaction makes of it, and their copies, share one row for it; a body
+//     of 16 KiB or more is also found again by its SHA-256 whenever it comes.
+//   - The write-ahead log is copied into the database beside the writer
+//     (checkpointer), which does only its last pages itself.
 //   - After a commit the writer publishes the mailbox's shared index and only
 //     then nudges watchers.
 //

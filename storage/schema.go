@@ -23,8 +23,15 @@ var schemaMetadata string
 //go:embed schema_packed.sql
 var schemaPacked string
 
+// schemaBodies has fewer bodies found by their hash.
+//
+//go:embed schema_bodies.sql
+var schemaBodies string
+
 // migrations are the schema's steps, append-only: [i] leads from version i to i+1.
-func migrations() []string { return []string{schemaV1, schemaV2, schemaMetadata, schemaPacked} }
+func migrations() []string {
+	return []string{schemaV1, schemaV2, schemaMetadata, schemaPacked, schemaBodies}
+}
 
 // chunkBits: a chunk's rowid is its body's id shifted by so many bits, plus its
 // sequence number; 2^20 chunks of 256 KiB bound a body at 256 GiB.
