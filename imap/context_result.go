@@ -124,7 +124,7 @@ func (p *placer) load(uids []storage.UID) error {
 			hits = append(hits, hit{uid: u})
 		}
 	}
-	return p.s.eachMeta(hits, func(i int, m *storage.Message, meta *message.Meta) {
+	return p.s.eachMeta(hits, nil, func(i int, m *storage.Message, meta *message.Meta) {
 		values := make([]sortValue, len(p.criteria))
 		for k := range p.criteria {
 			values[k] = p.criteria[k].value(m, meta)

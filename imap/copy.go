@@ -14,7 +14,11 @@ func (s *session) copy(c *call) error {
 	if err := s.allThere(c, uids); err != nil {
 		return err
 	}
-	done, err := s.srv.o.Store.CopyMessages(s.ctx, s.id.Account, s.box.box.ID, uids, to)
+	var done storage.Copied
+	err = s.patiently(len(uids), func() (err error) {
+		done, err = s.srv.o.Store.CopyMessages(s.ctx, s.id.Account, s.box.box.ID, uids, to)
+		return err
+	})
 	if err != nil {
 		return appendError(err)
 	}
@@ -34,7 +38,11 @@ func (s *session) move(c *call) error {
 	if err := s.allThere(c, uids); err != nil {
 		return err
 	}
-	done, err := s.srv.o.Store.MoveMessages(s.ctx, s.id.Account, s.box.box.ID, uids, to)
+	var done storage.Copied
+	err = s.patiently(len(uids), func() (err error) {
+		done, err = s.srv.o.Store.MoveMessages(s.ctx, s.id.Account, s.box.box.ID, uids, to)
+		return err
+	})
 	if err != nil {
 		return appendError(err)
 	}

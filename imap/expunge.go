@@ -1,13 +1,16 @@
 package imap
 
-import "posthorn/imap/wire"
+import (
+	"posthorn/imap/wire"
+	"posthorn/storage"
+)
 
 // expunge answers EXPUNGE (RFC 9051 6.4.3).
 func (s *session) expunge(c *call) error {
 	if err := s.rd.CRLF(); err != nil {
 		return err
 	}
-	gone, err := s.srv.o.Store.Expunge(s.ctx, s.id.Account, s.box.box.ID, nil, true)
+	gone, err := s.expungeDeleted(nil)
 	if err != nil || len(gone) == 0 {
 		return err
 	}
@@ -31,11 +34,20 @@ func (s *session) uidExpunge(c *call) error {
 	if err != nil || len(uids) == 0 {
 		return err // no messages, where nil would be all to the store
 	}
-	gone, err := s.srv.o.Store.Expunge(s.ctx, s.id.Account, s.box.box.ID, uids, true)
+	gone, err := s.expungeDeleted(uids)
 	if err != nil || len(gone) == 0 {
 		return err
 	}
 	return s.syncExpunged(c)
+}
+
+// expungeDeleted expunges those of uids that have \Deleted; nil: all that do.
+func (s *session) expungeDeleted(uids []storage.UID) (gone []storage.UID, err error) {
+	err = s.patiently(len(s.box.uids), func() (err error) {
+		gone, err = s.srv.o.Store.Expunge(s.ctx, s.id.Account, s.box.box.ID, uids, true)
+		return err
+	})
+	return gone, err
 }
 
 // syncExpunged tells the command's own expunges and gives a QRESYNC client the

@@ -139,12 +139,11 @@ func (s *session) chosenMailboxes(m *multiSearch) ([]storage.Mailbox, error) {
 
 // searchMailboxes searches one mailbox after the other and tells what it found.
 func (s *session) searchMailboxes(c *call, a *searchArgs, boxes []storage.Mailbox) error {
-	var p progress
 	goal := 0
 	for i := range boxes {
 		goal += int(boxes[i].Messages)
 	}
-	p.begin(s, "Still searching", goal)
+	p := s.progress("Still searching", goal)
 	done, updated := 0, false
 	for i := range boxes {
 		v, err := s.searchView(&boxes[i])
@@ -155,7 +154,7 @@ func (s *session) searchMailboxes(c *call, a *searchArgs, boxes []storage.Mailbo
 			continue
 		}
 		x := newSearcher(s, v, a)
-		x.progress, x.before = &p, done
+		x.progress, x.before = p, done
 		hits, err := x.search()
 		if err != nil {
 			return err

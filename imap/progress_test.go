@@ -1,9 +1,15 @@
 package imap
 
 import (
+	"bufio"
+	"errors"
+	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"posthorn/imap/wire"
 )
 
 // A slow search tells that it goes on (RFC 9585), under its own tag.
@@ -24,6 +30,52 @@ func TestSlowSearchTellsItsProgress(t *testing.T) {
 	}
 	c.expect("* SEARCH 1 2 3\r\n")
 	c.expect("a2 OK ")
+	for _, command := range []string{"SORT (SUBJECT)", "THREAD REFERENCES"} {
+		c.send("a3 %s UTF-8 1:2", command)
+		c.expect(`* OK [INPROGRESS ("a3" 0 3)] Still searching`)
+		c.expect(`* OK [INPROGRESS ("a3" 2 2)] Still `)
+		c.until("a3 OK ")
+	}
+}
+
+// A long change of many messages tells that it goes on, though not how far; a
+// short one is not asked.
+func TestSlowWorkOfTheStoreTellsThatItGoesOn(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	s := &session{srv: &Server{progressEvery: time.Millisecond}, raw: &wakeConn{Conn: here}}
+	s.srv.cfg.WriteTimeout = time.Minute
+	s.log = slog.New(slog.DiscardHandler)
+	s.w = s.raw
+	s.rd = wire.NewReader(strings.NewReader("a4 x\r\n"), wire.Limits{}, wire.Hooks{})
+	if _, _, err := s.rd.ReadCommand(); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan string)
+	go func() {
+		line, _ := bufio.NewReader(there).ReadString('\n')
+		told <- line
+		_ = there.Close()
+	}()
+	failed := errors.New("failed")
+	if err := s.patiently(patience-1, func() error { return failed }); err != failed {
+		t.Error(err)
+	}
+	var line string
+	err := s.patiently(patience, func() error {
+		line = <-told
+		return failed
+	})
+	if err != failed || line != "* OK [INPROGRESS (\"a4\" NIL NIL)] Still at work\r\n" {
+		t.Errorf("%v, %q", err, line)
+	}
+	defer func() {
+		if recover() != "boom" {
+			t.Error("no panic")
+		}
+	}()
+	_ = s.patiently(patience, func() error { panic("boom") })
 }
 
 // So does a search of several mailboxes, which counts the messages of all.

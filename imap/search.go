@@ -168,8 +168,7 @@ func (s *session) find(c *call, a *searchArgs) ([]hit, error) {
 		c.keepExpunged = true // RFC 7162 3.2.10.2: in the UID forms too
 	}
 	x := newSearcher(s, s.box, a)
-	x.progress = new(progress)
-	x.progress.begin(s, "Still searching", len(s.box.uids))
+	x.progress = s.progress("Still searching", len(s.box.uids))
 	return x.search()
 }
 

@@ -293,7 +293,7 @@ func (s *session) closeCommand(c *call) error {
 	if v.readOnly {
 		return nil
 	}
-	_, err := s.srv.o.Store.Expunge(s.ctx, s.id.Account, v.box.ID, nil, true)
+	_, err := s.expungeDeleted(nil)
 	return err
 }
 

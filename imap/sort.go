@@ -179,7 +179,7 @@ func (s *session) order(hits []hit, criteria []criterion) error {
 	for i := range hits {
 		records[i] = sortRecord{hits[i], values[i*len(criteria) : (i+1)*len(criteria)]}
 	}
-	err := s.eachMeta(hits, func(i int, m *storage.Message, meta *message.Meta) {
+	err := s.eachMeta(hits, s.progress("Still sorting", len(hits)), func(i int, m *storage.Message, meta *message.Meta) {
 		for k := range criteria {
 			records[i].values[k] = criteria[k].value(m, meta)
 		}
@@ -248,8 +248,8 @@ func sentDate(m *storage.Message, meta *message.Meta) int64 {
 }
 
 // eachMeta calls visit with what is known of each hit, ascending; hits that are
-// gone for good are left out. meta is visit's to keep.
-func (s *session) eachMeta(hits []hit, visit func(i int, m *storage.Message, meta *message.Meta)) error {
+// gone for good are left out. meta is visit's to keep; p hears how far it is.
+func (s *session) eachMeta(hits []hit, p *progress, visit func(i int, m *storage.Message, meta *message.Meta)) error {
 	var uids []storage.UID
 	var messages []storage.Message
 	for done := 0; done < len(hits); done += len(uids) {
@@ -278,6 +278,9 @@ func (s *session) eachMeta(hits []hit, visit func(i int, m *storage.Message, met
 			return nil
 		})
 		if err != nil {
+			return err
+		}
+		if err := p.tell(done + len(uids)); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,11 @@ func (s *session) store(c *call) error {
 	if a.change.UnchangedSince != nil {
 		s.enableCondstore() // RFC 7162 3.1
 	}
-	res, err := s.srv.o.Store.ChangeFlags(s.ctx, s.id.Account, s.box.box.ID, uids, a.change)
+	var res storage.FlagResult
+	err = s.patiently(len(uids), func() (err error) {
+		res, err = s.srv.o.Store.ChangeFlags(s.ctx, s.id.Account, s.box.box.ID, uids, a.change)
+		return err
+	})
 	if a.silent {
 		c.silent = s.box.foreseen(&res)
 	}

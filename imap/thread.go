@@ -27,7 +27,7 @@ func (s *session) thread(c *call) error {
 		return err
 	}
 	t := newThreader(len(hits))
-	err = s.eachMeta(hits, func(i int, m *storage.Message, meta *message.Meta) {
+	err = s.eachMeta(hits, s.progress("Still threading", len(hits)), func(i int, m *storage.Message, meta *message.Meta) {
 		t.messages = append(t.messages, threadMessage{
 			id: hits[i].id(c), sent: sentDate(m, meta), received: m.Received,
 			subject: meta.Subject, reply: meta.Reply,
