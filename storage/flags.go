@@ -5,33 +5,48 @@ import (
 	"fmt"
 )
 
-// ChangeFlags is STORE. It runs in slices, each of them one commit; an error
-// after the first slice comes with the result so far. uids ascend; those that
+// ChangeFlags is STORE. It runs in slices; others that wait to write get in
+// between, and then it is more than one commit. An error after the first commit
+// comes with the result so far. uids ascend; those that
 // are gone are left out. A message that has what is asked for already is not
 // stamped. ErrNotFound, ErrTooMany (keywords), ErrInvalid (a keyword's name).
 func (s *Store) ChangeFlags(ctx context.Context, a AccountID, id MailboxID, uids []UID, c FlagChange) (FlagResult, error) {
 	var res FlagResult
 	for first := true; first || len(uids) > 0; first = false {
-		n := min(sliceRows, len(uids))
 		var part FlagResult
-		err := s.write(ctx, "change flags", func(t *tx) (err error) {
-			part, err = t.changeFlags(a, id, uids[:n], &c)
-			return err
+		n := 0
+		err := s.write(ctx, "change flags", func(t *tx) error {
+			x := t.current(id) // for all slices: none names what another changed
+			for more := true; more; more = n < min(len(uids), jobRows) && !t.awaited() {
+				slice := uids[n:min(n+sliceRows, len(uids))]
+				one, err := t.changeFlagsOf(x, a, id, slice, &c)
+				if err != nil {
+					return err
+				}
+				part.join(one)
+				n += len(slice)
+			}
+			return nil
 		})
 		if err != nil {
 			return res, err
 		}
 		uids = uids[n:]
-		res.Keywords = part.Keywords
-		if first {
-			res.Changed, res.Was, res.Modified = part.Changed, part.Was, part.Modified
-		} else {
-			res.Changed = append(res.Changed, part.Changed...)
-			res.Was = append(res.Was, part.Was...)
-			res.Modified = append(res.Modified, part.Modified...)
-		}
+		res.join(part)
 	}
 	return res, nil
+}
+
+// join adds what a later slice did.
+func (r *FlagResult) join(later FlagResult) {
+	r.Keywords = later.Keywords
+	if r.Changed == nil && r.Modified == nil {
+		r.Changed, r.Was, r.Modified = later.Changed, later.Was, later.Modified
+		return
+	}
+	r.Changed = append(r.Changed, later.Changed...)
+	r.Was = append(r.Was, later.Was...)
+	r.Modified = append(r.Modified, later.Modified...)
 }
 
 // flagEdit is what a FlagChange does to a message: clear, then set.
@@ -61,11 +76,15 @@ func editOf(c *FlagChange, keywords KeywordSet) flagEdit {
 }
 
 func (t *tx) changeFlags(a AccountID, id MailboxID, uids []UID, c *FlagChange) (FlagResult, error) {
+	return t.changeFlagsOf(t.current(id), a, id, uids, c)
+}
+
+func (t *tx) changeFlagsOf(x *index, a AccountID, id MailboxID, uids []UID, c *FlagChange) (FlagResult, error) {
 	var res FlagResult
 	if err := t.ownedLive(a, id); err != nil {
 		return res, err
 	}
-	all, picked, err := t.pick(id, uids)
+	all, picked, err := t.pickFrom(x, id, uids)
 	if err != nil {
 		return res, err
 	}

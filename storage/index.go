@@ -124,11 +124,19 @@ func (x *index) news(at ModSeq) bool {
 
 // put adds a message or replaces what is known of it.
 func (x *index) put(m Message) {
-	if !x.news(m.ModSeq) {
-		return
+	if x.news(m.ModSeq) {
+		x.putFrom(0, m)
 	}
+}
+
+// putFrom is put of news for a place from the given one on; it returns the
+// place behind it.
+func (x *index) putFrom(from int, m Message) int {
 	e := pack(m)
-	i, known := x.find(m.UID)
+	i, known := from, from < len(x.entries) && x.entries[from].uid == m.UID
+	if !known {
+		i, known = x.find(m.UID)
+	}
 	switch {
 	case known:
 		e.flags |= x.entries[i].flags & hasUIDL
@@ -142,6 +150,7 @@ func (x *index) put(m Message) {
 	}
 	x.uidnext = max(x.uidnext, m.UID+1)
 	x.changed.add(m.ModSeq, m.UID)
+	return i + 1
 }
 
 // putAll is put for messages in ascending order of UID with one stamp.
@@ -152,8 +161,9 @@ func (x *index) putAll(messages []Message) {
 	if last := len(x.entries); last == 0 || x.entries[last-1].uid < messages[0].UID {
 		x.entries = slices.Grow(x.entries, len(messages))
 	}
+	place := 0
 	for i := range messages {
-		x.put(messages[i])
+		place = x.putFrom(place, messages[i])
 	}
 }
 

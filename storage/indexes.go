@@ -56,6 +56,16 @@ func (xs *indexes) publish(id MailboxID, did []func(*index)) {
 	}
 }
 
+// loaded is the mailbox's index if it is open, or nil.
+func (xs *indexes) loaded(id MailboxID) *index {
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
+	if sl := xs.slots[id]; sl != nil {
+		return sl.index
+	}
+	return nil
+}
+
 // account notes how large the slot's index is now.
 func (xs *indexes) account(sl *slot) {
 	b := sl.index.bytes()

@@ -11,21 +11,11 @@ import (
 // packOpen writes the copy of a mailbox's index, if it is open.
 func packOpen(t testing.TB, s *Store, id MailboxID) {
 	t.Helper()
-	if x := openNow(s, id); x != nil {
+	if x := s.indexes.loaded(id); x != nil {
 		if err := s.packIndex(context.Background(), x); err != nil {
 			t.Error(err)
 		}
 	}
-}
-
-// openNow is the mailbox's index in memory, or nil.
-func openNow(s *Store, id MailboxID) *index {
-	s.indexes.mu.Lock()
-	defer s.indexes.mu.Unlock()
-	if sl := s.indexes.slots[id]; sl != nil {
-		return sl.index
-	}
-	return nil
 }
 
 func TestPackedEntriesComeBack(t *testing.T) {
@@ -67,7 +57,7 @@ func TestIndexIsReadFromItsCopy(t *testing.T) {
 		t.Helper()
 		forgetIndex(s, id)
 		checkIndex(t, s, a, id)
-		if got := openNow(s, id).packed.count; got != packed {
+		if got := s.indexes.loaded(id).packed.count; got != packed {
 			t.Errorf("%s: %d messages came from the copy, not %d", step, got, packed)
 		}
 	}
@@ -117,7 +107,7 @@ func TestIndexIsReadFromItsCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	forgetIndex(s, id)
-	if _, err := s.Select(ctx, a, id, true); err != nil || openNow(s, id).packed.count != 0 {
+	if _, err := s.Select(ctx, a, id, true); err != nil || s.indexes.loaded(id).packed.count != 0 {
 		t.Errorf("the copy of before a restore is used (%v)", err)
 	}
 }
@@ -137,7 +127,7 @@ func TestLargeIndexesArePackedAtTheEnd(t *testing.T) {
 	s = openTest(t, dir, quiet())
 	checkIndex(t, s, a, id)
 	checkIndex(t, s, a, small)
-	if large, none := openNow(s, id).packed.count, openNow(s, small).packed.count; large != packedFrom || none != 0 {
+	if large, none := s.indexes.loaded(id).packed.count, s.indexes.loaded(small).packed.count; large != packedFrom || none != 0 {
 		t.Errorf("copies of %d and %d messages", large, none)
 	}
 	if s.indexes.nextUnpacked() != nil {

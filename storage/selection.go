@@ -1,11 +1,16 @@
 package storage
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 const (
 	// sliceRows is how many rows a bulk change takes into one commit, so that
 	// no delivery waits long behind it.
 	sliceRows = 2000
+	// jobRows is how many of them, while nobody waits.
+	jobRows = 5 * sliceRows
 	// maxSpans bounds how many statements a selection takes before a list is
 	// cheaper.
 	maxSpans = 16
@@ -97,8 +102,31 @@ func choose(all, chosen []Message) selection {
 // pick reads the named rows (ascending uids) that are there. all are the rows
 // of their range; nil when they are too far apart to read it.
 func (t *tx) pick(id MailboxID, uids []UID) (all, picked []Message, err error) {
+	return t.pickFrom(t.current(id), id, uids)
+}
+
+// current is the mailbox's index, if it is open and says what the rows say: if
+// nothing in the open transaction changed them.
+func (t *tx) current(id MailboxID) *index {
+	for i := range t.pubs {
+		if t.pubs[i].mailbox == id {
+			return nil
+		}
+	}
+	if slices.Contains(t.s.writer.changed, id) {
+		return nil
+	}
+	return t.s.indexes.loaded(id)
+}
+
+// pickFrom is pick with the mailbox's current index, or nil.
+func (t *tx) pickFrom(x *index, id MailboxID, uids []UID) (all, picked []Message, err error) {
 	if len(uids) == 0 {
 		return nil, nil, nil
+	}
+	if x != nil {
+		all, picked = x.pick(uids)
+		return all, picked, nil
 	}
 	lo, hi := uids[0], uids[len(uids)-1]
 	dense := int64(hi)-int64(lo) < 4*int64(len(uids))+16
@@ -132,6 +160,34 @@ func (t *tx) pick(id MailboxID, uids []UID) (all, picked []Message, err error) {
 		}
 	}
 	return got, picked, nil
+}
+
+// pick is tx.pick from memory.
+func (x *index) pick(uids []UID) (all, picked []Message) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	first, _ := x.find(uids[0])
+	end := first
+	picked = make([]Message, 0, len(uids))
+	for _, uid := range uids {
+		i, known := x.findFrom(uid, end)
+		end = i
+		if known {
+			picked = append(picked, x.entries[i].message())
+			end++
+		}
+	}
+	if end-first >= 4*len(uids)+16 {
+		return nil, picked
+	}
+	if len(picked) == end-first {
+		return picked, picked
+	}
+	all = make([]Message, 0, end-first)
+	for i := range x.entries[first:end] {
+		all = append(all, x.entries[first+i].message())
+	}
+	return all, picked
 }
 
 // tally is how a mailbox's counters change.

@@ -83,6 +83,9 @@ func (t *tx) publish(id MailboxID, fn func(*index)) {
 	t.pubs = append(t.pubs, publication{id, []func(*index){fn}})
 }
 
+// awaited tells whether somebody waits to write.
+func (t *tx) awaited() bool { return len(t.s.writer.jobs) > 0 }
+
 func (t *tx) nudgeMailbox(a AccountID, id MailboxID) { t.nudge(nudge{a, id}) }
 func (t *tx) nudgeAccount(a AccountID)               { t.nudge(nudge{a, 0}) }
 func (t *tx) nudgeQueue()                            { t.nudge(nudge{}) }
@@ -119,7 +122,8 @@ type writer struct {
 	ended chan struct{}
 	last  atomic.Int64 // when the last batch ended, in ns, for the sweeper
 
-	taken    int64 // octets of new mail in the open transaction; see takeRoom
+	taken    int64       // octets of new mail in the open transaction; see takeRoom
+	changed  []MailboxID // whose rows the open transaction's ended jobs changed
 	commits  int
 	logBound int64 // octets
 	logTried int   // the log's pages when its copying was last begun
@@ -248,6 +252,9 @@ func (w *writer) batch(j *job) {
 			switch {
 			case err == nil:
 				done = append(done, finished{j, t})
+				for i := range t.pubs {
+					w.changed = append(w.changed, t.pubs[i].mailbox)
+				}
 			case len(done) == 0:
 				w.rollback()
 				j.done <- err
@@ -279,7 +286,7 @@ func (w *writer) batch(j *job) {
 }
 
 func (w *writer) begin() error {
-	w.taken = 0
+	w.taken, w.changed = 0, w.changed[:0]
 	if err := w.s.fault("begin"); err != nil {
 		return err
 	}
