@@ -3,6 +3,8 @@ package imap
 import (
 	"cmp"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"posthorn/internal/message"
 	"posthorn/storage"
@@ -224,19 +226,29 @@ func (c criterion) value(m *storage.Message, meta *message.Meta) sortValue {
 	case byDate:
 		return sortValue{n: sentDate(m, meta)}
 	case byCc:
-		return sortValue{text: meta.Cc}
+		return textValue(meta.Cc)
 	case byFrom:
-		return sortValue{text: meta.From}
+		return textValue(meta.From)
 	case bySubject:
-		return sortValue{text: meta.Subject}
+		return textValue(meta.Subject)
 	case byTo:
-		return sortValue{text: meta.To}
+		return textValue(meta.To)
 	case byDisplayFrom:
-		return sortValue{text: meta.DisplayFrom}
+		return textValue(meta.DisplayFrom)
 	case byRelevancy:
 		return sortValue{n: relevancy}
 	}
-	return sortValue{text: meta.DisplayTo}
+	return textValue(meta.DisplayTo)
+}
+
+// textValue is a text, mapped for i;unicode-casemap. One that could not be decoded
+// whole comes after all that could (RFC 5255 4.6).
+func textValue(text string) sortValue {
+	v := sortValue{text: text}
+	if strings.ContainsRune(text, utf8.RuneError) {
+		v.n = 1
+	}
+	return v
 }
 
 // sentDate is the sent date, INTERNALDATE where there is none (RFC 5256 2.2).
