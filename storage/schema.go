@@ -28,9 +28,14 @@ var schemaPacked string
 //go:embed schema_bodies.sql
 var schemaBodies string
 
+// schemaTLS adds MTA-STS policies and counts for TLS reports.
+//
+//go:embed schema_tls.sql
+var schemaTLS string
+
 // migrations are the schema's steps, append-only: [i] leads from version i to i+1.
 func migrations() []string {
-	return []string{schemaV1, schemaV2, schemaMetadata, schemaPacked, schemaBodies}
+	return []string{schemaV1, schemaV2, schemaMetadata, schemaPacked, schemaBodies, schemaTLS}
 }
 
 // chunkBits: a chunk's rowid is its body's id shifted by so many bits, plus its

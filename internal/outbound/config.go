@@ -16,6 +16,7 @@ const (
 	TLSOpportunistic = "opportunistic" // used where it works
 	TLSRequired      = "required"      // STARTTLS, with a certificate that is valid for the server's name
 	TLSImplicit      = "implicit"      // the same from the first octet, RFC 8314
+	TLSDANE          = "dane"          // STARTTLS, with TLSA records that vouch for the server
 	TLSNever         = "never"
 )
 
@@ -74,13 +75,15 @@ func (r Route) Validate() error {
 		}
 	}
 	switch r.TLS {
-	case "", TLSOpportunistic, TLSRequired, TLSNever, TLSImplicit:
+	case "", TLSOpportunistic, TLSRequired, TLSDANE, TLSNever, TLSImplicit:
 	default:
-		return fmt.Errorf("tls is %q: write %q, %q, %q or %q", r.TLS, TLSOpportunistic, TLSRequired, TLSImplicit, TLSNever)
+		return fmt.Errorf("tls is %q: write %q, %q, %q, %q or %q", r.TLS, TLSOpportunistic, TLSRequired, TLSDANE, TLSImplicit, TLSNever)
 	}
 	switch {
-	case r.Host == "" && r.TLS != TLSRequired:
-		return errors.New(`host is missing: write host = "relay.example.org:587"; only tls = "required" can stand without it`)
+	case r.Host == "" && r.TLS != TLSRequired && r.TLS != TLSDANE:
+		return errors.New(`host is missing: write host = "relay.example.org:587"; only tls = "required" and "dane" can stand without it`)
+	case r.Host != "" && r.TLS == TLSDANE:
+		return errors.New(`tls = "dane" is for servers that the DNS names: leave host out, or write tls = "required"`)
 	case (r.Username == "") != (r.Password == ""):
 		return errors.New("username and password belong together: give both or none")
 	case r.Username != "" && r.Host == "":

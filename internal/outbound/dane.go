@@ -27,13 +27,17 @@ func (b *Outbound) applyDANE(ctx context.Context, s *server, name string) *failu
 			continue
 		}
 		if err != nil {
+			s.audit.tlsa(s.host, nil)
+			b.count(s, nil, resultDNSSEC, "the TLSA records cannot be had")
 			return temporary(statusInsecure, "The DNS does not say how to secure the connection to %s (TLSA): %v", s.host, err)
 		}
 		if !answer.Secure {
 			continue
 		}
+		s.audit.tlsa(base, answer.Records)
 		usable := usableTLSA(answer.Records)
-		s.policy = policy{mode: TLSRequired, why: whyDANE, dane: usable, names: names, blind: len(usable) == 0}
+		s.policy = policy{mode: TLSRequired, why: whyDANE, dane: usable, names: names, blind: len(usable) == 0,
+			needsDANE: s.policy.needsDANE && len(usable) == 0}
 		return nil
 	}
 	return nil

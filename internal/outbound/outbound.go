@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -32,7 +33,11 @@ type Options struct {
 	Routes   []Route
 	Resolver *resolver.Resolver
 	Roots    *x509.CertPool // who vouches for servers; nil: the system's
-	Logger   *slog.Logger   // nil: slog.Default()
+	Store    *storage.Store // keeps MTA-STS policies; nil: in memory only
+	// Count hears of each connection to a server that the DNS names, but not of
+	// those for mail of our own (RFC 8460 3). It must not block. nil: nobody does.
+	Count  func(Session)
+	Logger *slog.Logger // nil: slog.Default()
 }
 
 // Outbound hands messages over. Safe for concurrent use.
@@ -63,6 +68,28 @@ func New(o Options) *Outbound {
 	b.policies = newPolicies(b)
 	return b
 }
+
+// Maintain refreshes MTA-STS policies before they expire, until ctx ends.
+func (b *Outbound) Maintain(ctx context.Context) {
+	if !b.config.MTASTS || b.o.Store == nil {
+		return
+	}
+	for tick := time.NewTicker(refreshEvery); ; {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+		if err := b.policies.refresh(ctx); err != nil && ctx.Err() == nil {
+			b.log.Error("MTA-STS policies are not refreshed; trying again later", "err", err)
+		}
+	}
+}
+
+// Web is a client for addresses that others made up: it finds hosts by our
+// resolver, follows no redirection, and does not reach services of this machine.
+func (b *Outbound) Web() *http.Client { return b.policies.client }
 
 // Close says goodbye on the connections that wait for more mail.
 func (b *Outbound) Close() { b.pool.close() }
@@ -120,7 +147,7 @@ func (b *Outbound) Carry(ctx context.Context, m *storage.Lease, hurry bool, open
 }
 
 func (t *trip) run(ctx context.Context) {
-	servers, err := t.plan(ctx, t.m.Hops[0].Domain, t.m.TLSOptional)
+	servers, err := t.plan(ctx, t.m)
 	if err != nil {
 		t.note(err)
 		return

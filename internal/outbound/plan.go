@@ -41,6 +41,7 @@ type server struct {
 	secure bool   // the DNS vouches for its being the domain's, by DNSSEC
 	policy policy
 	waived bool // the message waives what the domain demands of the connection
+	audit  audit
 }
 
 // temporary is a failure that another time may mend.
@@ -53,9 +54,13 @@ func final(status, format string, args ...any) *failure {
 	return &failure{Outcome: storage.Failed, Status: status, Text: fmt.Sprintf(format, args...)}
 }
 
-// plan finds the domain's servers in the order to try them. With waived set its
-// own demands (MTA-STS, DANE) do not count, RFC 8689 4.2.2; a route's still do.
-func (b *Outbound) plan(ctx context.Context, domain string, waived bool) ([]*server, *failure) {
+// plan finds the servers of the message's domain in the order to try them. Where
+// the message waives the domain's own demands (MTA-STS, DANE), they do not count,
+// RFC 8689 4.2.2; a route's still do. Nor do then its connections, or those of our
+// own mail, in reports to the domain.
+func (b *Outbound) plan(ctx context.Context, m *storage.Lease) ([]*server, *failure) {
+	domain := m.Hops[0].Domain
+	counted := !m.TLSOptional && m.Submitter != storage.Ourselves
 	route := b.route(domain)
 	if route != nil && route.Host != "" {
 		host, port, err := route.hostPort()
@@ -81,9 +86,12 @@ func (b *Outbound) plan(ctx context.Context, domain string, waived bool) ([]*ser
 	}
 	servers := make([]*server, len(exchangers))
 	for i, host := range exchangers {
-		servers[i] = &server{host: host, port: b.config.Port, secure: secure, policy: minimum, waived: waived}
+		servers[i] = &server{host: host, port: b.config.Port, secure: secure, policy: minimum, waived: m.TLSOptional}
+		if counted && minimum.mode != TLSNever {
+			servers[i].audit.begin(domain)
+		}
 	}
-	if b.config.MTASTS && !waived {
+	if b.config.MTASTS && !m.TLSOptional {
 		return b.policies.apply(ctx, domain, servers)
 	}
 	return servers, nil
@@ -168,6 +176,10 @@ func (b *Outbound) locate(ctx context.Context, s *server) ([]netip.AddrPort, *fa
 		if fail := b.applyDANE(ctx, s, answer.Name); fail != nil {
 			return nil, unreachable(fail, s, netip.AddrPort{})
 		}
+	}
+	if s.policy.needsDANE {
+		b.count(s, nil, resultDANE, "")
+		return nil, unreachable(temporary(statusInsecure, "No TLSA records vouch for the server %s, which the route demands (DANE)", s.host), s, netip.AddrPort{})
 	}
 	return mixed(addrs), nil
 }

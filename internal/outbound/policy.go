@@ -18,9 +18,19 @@ type policy struct {
 	// blind: TLS is demanded and any certificate will do (RFC 7672 2.2: the
 	// domain has TLSA records, and none that can be used).
 	blind bool
+	// tried: the certificate is checked and taken whatever the check says (the
+	// testing mode of RFC 8461 5).
+	tried bool
+	// needsDANE: without TLSA records that can be used nothing is sent.
+	needsDANE bool
 }
 
-func policyOf(mode string) policy { return policy{mode: mode, why: "the route"} }
+func policyOf(mode string) policy {
+	if mode == TLSDANE {
+		return policy{mode: TLSRequired, why: "the route", needsDANE: true}
+	}
+	return policy{mode: mode, why: "the route"}
+}
 
 // demanded: without TLS nothing is sent.
 func (p *policy) demanded() bool { return p.mode == TLSRequired || p.mode == TLSImplicit }
@@ -49,8 +59,9 @@ func (p *policy) verdict() string {
 	return "unverified"
 }
 
-// config makes the certificate's check the policy's.
-func (p *policy) config(host string, roots *x509.CertPool) *tls.Config {
+// config makes the certificate's check the policy's. unverified hears of what is
+// wrong and does not matter.
+func (p *policy) config(host string, roots *x509.CertPool, unverified *error) *tls.Config {
 	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // VerifyConnection checks what there is to check
 	switch {
 	case len(p.dane) > 0:
@@ -58,6 +69,11 @@ func (p *policy) config(host string, roots *x509.CertPool) *tls.Config {
 	case p.demanded() && !p.blind:
 		c.VerifyConnection = func(state tls.ConnectionState) error {
 			return verifyChain(state.PeerCertificates, roots, []string{host})
+		}
+	case p.tried:
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			*unverified = verifyChain(state.PeerCertificates, roots, []string{host})
+			return nil
 		}
 	}
 	return c

@@ -21,6 +21,9 @@ const blockTimeout = 3 * time.Minute // for each block of a message, RFC 5321 4.
 // session is a connection to a server, for one goroutine at a time.
 type session struct {
 	host, addr string
+	local      string // our address
+	helo       string // what the server calls itself
+	unverified error  // what a policy in testing mode has against the certificate
 	conn       net.Conn
 	r          *bufio.Reader
 	w          *bufio.Writer
@@ -36,6 +39,9 @@ type session struct {
 
 func newSession(conn net.Conn, s *server, addr netip.AddrPort, c *Config) *session {
 	n := &session{host: s.host, addr: addr.Addr().String(), config: c}
+	if ours, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		n.local = ours.AddrPort().Addr().Unmap().String()
+	}
 	n.use(conn)
 	return n
 }
@@ -147,6 +153,7 @@ func (b *Outbound) open(ctx context.Context, s *server, addr netip.AddrPort, cle
 	if s.route == nil && strings.EqualFold(name, b.o.Hostname) {
 		return n, false, b.loop(s.host)
 	}
+	n.helo = heloOf(name)
 	if fail := n.hello(b.o.Hostname); fail != nil {
 		return n, false, fail
 	}
@@ -190,6 +197,7 @@ func (s *session) secure(ctx context.Context, b *Outbound, to *server, clear boo
 	}
 	_, offered := s.ext["STARTTLS"]
 	if !offered {
+		b.count(to, s, resultNoSTARTTLS, "")
 		return false, to.policy.without(s, "The server %s does not offer TLS, which %s demands", s.host, to.policy.why)
 	}
 	rep, err := s.command("STARTTLS")
@@ -197,6 +205,7 @@ func (s *session) secure(ctx context.Context, b *Outbound, to *server, clear boo
 		return true, s.lost("after STARTTLS", err)
 	}
 	if rep.code != 220 {
+		b.count(to, s, resultNoSTARTTLS, fmt.Sprintf("STARTTLS is refused: %d %s", rep.code, rep.text))
 		return false, to.policy.without(s, "The server %s refuses TLS, which %s demands: %d %s", s.host, to.policy.why, rep.code, rep.text)
 	}
 	if fail := s.handshake(ctx, b, to); fail != nil {
@@ -210,18 +219,29 @@ func (s *session) secure(ctx context.Context, b *Outbound, to *server, clear boo
 // handshake makes the connection TLS, and checks the certificate as the policy
 // wants.
 func (s *session) handshake(ctx context.Context, b *Outbound, to *server) *failure {
-	secured := tls.Client(s.conn, to.policy.config(to.host, b.o.Roots))
+	secured := tls.Client(s.conn, to.policy.config(to.host, b.o.Roots, &s.unverified))
+	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, b.config.ReplyTimeout)
 	defer cancel()
 	if err := secured.HandshakeContext(ctx); err != nil {
 		s.broken = true
-		status := statusInsecure
-		f := temporary(status, "TLS with the server %s failed: %v", s.host, plainError(err))
+		if ctx.Err() == nil || time.Since(begun) >= b.config.ReplyTimeout { // not for our own hurry
+			b.count(to, s, certificateResult(err), plainError(err))
+		}
+		f := temporary(statusInsecure, "TLS with the server %s failed: %v", s.host, plainError(err))
 		f.Host, f.Addr = s.host, s.addr
 		return f
 	}
 	s.verdict = tls.VersionName(secured.ConnectionState().Version) + " " + to.policy.verdict()
 	s.use(secured)
+	switch {
+	case s.unverified != nil:
+		b.count(to, s, certificateResult(s.unverified), s.unverified.Error())
+	case to.policy.blind:
+		b.count(to, s, resultTLSA, "none of the records can be used")
+	default:
+		b.count(to, s, "", "")
+	}
 	return nil
 }
 
