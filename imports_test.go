@@ -21,22 +21,23 @@ const maxFileLines = 600
 // which all may. Data goes one way, down this table; the three front ends never
 // meet. A new arrow is a decision: it belongs in docs/adr/ too.
 var arrows = map[string][]string{
-	"smtp":              {"auth", "storage", "internal/delivery", "internal/address", "internal/listener"},
-	"imap":              {"auth", "storage", "internal/message", "internal/search", "imap/wire", "internal/listener"},
-	"imap/wire":         {},
-	"pop3":              {"auth", "storage", "internal/message", "internal/listener"},
-	"storage":           {},
-	"auth":              {"storage"},
-	"internal/address":  {},
-	"internal/message":  {"internal/address"},
-	"internal/search":   {"storage", "internal/message"},
-	"internal/resolver": {},
-	"internal/mailauth": {"internal/resolver", "internal/message", "internal/address"},
-	"internal/delivery": {"storage", "internal/mailauth", "internal/message", "internal/address"},
-	"internal/queue":    {"storage", "internal/delivery", "internal/mailauth", "internal/message", "internal/address"},
-	"internal/outbound": {"storage", "internal/resolver", "internal/address"},
-	"internal/certs":    {},
-	"internal/transfer": {"storage", "internal/message", "imap/wire"},
+	"smtp":               {"auth", "storage", "internal/delivery", "internal/address", "internal/listener"},
+	"imap":               {"auth", "storage", "internal/message", "internal/search", "imap/wire", "internal/listener"},
+	"imap/wire":          {},
+	"pop3":               {"auth", "storage", "internal/message", "internal/listener"},
+	"storage":            {},
+	"auth":               {"storage"},
+	"internal/address":   {},
+	"internal/message":   {"internal/address"},
+	"internal/search":    {"storage", "internal/message"},
+	"internal/resolver":  {},
+	"internal/mailauth":  {"internal/resolver", "internal/message", "internal/address"},
+	"internal/delivery":  {"storage", "internal/mailauth", "internal/message", "internal/address"},
+	"internal/queue":     {"storage", "internal/delivery", "internal/mailauth", "internal/message", "internal/address"},
+	"internal/outbound":  {"storage", "internal/resolver", "internal/address"},
+	"internal/tlsreport": {"storage", "internal/delivery", "internal/resolver", "internal/message", "internal/address"},
+	"internal/certs":     {},
+	"internal/transfer":  {"storage", "internal/message", "imap/wire"},
 	"internal/admin": {"storage", "auth", "internal/delivery", "internal/queue", "internal/search",
 		"internal/certs", "internal/metrics", "internal/message", "internal/address", "internal/mailauth", "internal/resolver", "internal/transfer"},
 	"internal/metrics":    {},
@@ -44,11 +45,11 @@ var arrows = map[string][]string{
 	"internal/proxyproto": {},
 	// config takes every package's Config, and only server and main take config.
 	"internal/config": {"smtp", "imap", "pop3", "storage", "auth", "internal/search", "internal/resolver", "internal/mailauth",
-		"internal/delivery", "internal/queue", "internal/outbound", "internal/certs", "internal/admin", "internal/address", "internal/proxyproto"},
+		"internal/delivery", "internal/queue", "internal/outbound", "internal/tlsreport", "internal/certs", "internal/admin", "internal/address", "internal/proxyproto"},
 
 	// server joins the parts; only main takes it (docs/adr/0011).
 	"internal/server": {"smtp", "imap", "pop3", "storage", "auth", "internal/resolver", "internal/mailauth", "internal/delivery",
-		"internal/queue", "internal/outbound", "internal/certs", "internal/admin", "internal/config"},
+		"internal/queue", "internal/outbound", "internal/tlsreport", "internal/certs", "internal/admin", "internal/config"},
 
 	// For tests alone, as no row above names them.
 	"internal/wiretest":          {},

@@ -29,6 +29,7 @@ import (
 	"posthorn/internal/outbound"
 	"posthorn/internal/queue"
 	"posthorn/internal/resolver"
+	"posthorn/internal/tlsreport"
 	"posthorn/pop3"
 	"posthorn/smtp"
 )
@@ -62,6 +63,8 @@ type Config struct {
 	Outbound outbound.Config  `toml:"outbound"`
 	Queue    queue.Config     `toml:"queue"`
 	Routes   []outbound.Route `toml:"route"`
+
+	TLSRPT tlsreport.Config `toml:"tlsrpt"`
 }
 
 // Auth is the [auth] section.
@@ -127,6 +130,7 @@ func Default() Config {
 		DNS:        resolver.Config{Timeout: 5 * time.Second},
 		Outbound:   outbound.DefaultConfig(),
 		Queue:      queue.DefaultConfig(),
+		TLSRPT:     tlsreport.DefaultConfig(),
 	}
 }
 

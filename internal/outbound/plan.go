@@ -172,7 +172,7 @@ func (b *Outbound) locate(ctx context.Context, s *server) ([]netip.AddrPort, *fa
 	if len(addrs) == 0 {
 		return nil, unreachable(final(statusNoServer, "The mail server %s has no address that can be reached from here (%v)", s.host, answer.Records), s, netip.AddrPort{})
 	}
-	if b.config.DANE && !s.waived && s.route == nil && s.secure && answer.Secure {
+	if b.config.DANE && (!s.waived || s.policy.needsDANE) && s.route == nil && s.secure && answer.Secure {
 		if fail := b.applyDANE(ctx, s, answer.Name); fail != nil {
 			return nil, unreachable(fail, s, netip.AddrPort{})
 		}
