@@ -308,7 +308,7 @@ func TestTLSRequiredNoWaivesWhatTheDomainDemands(t *testing.T) {
 				}
 			})
 			if text := "version: STSv1\r\nmode: enforce\r\nmx: *.d.example\r\nmax_age: 1000\r\n"; test.sts {
-				b.policies.port = w.policyServer(&text, "text/plain")
+				b.policies.port = w.policyServer(&text, "text/plain", nil)
 			}
 			for waived, want := range map[bool]string{false: test.demanded, true: test.waived} {
 				a := tlsTo(b, func(m *storage.Lease) { m.TLSOptional = waived })
