@@ -104,7 +104,7 @@ func (t *Transaction) submitter() storage.AccountID {
 // stage reads the message through the header's filter into the stage.
 func (t *Transaction) stage(ctx context.Context, stage *storage.Stage, r io.Reader) (header []byte, info message.Info, err error) {
 	a := t.agent
-	text := newTextReader(r, a.config.BareNewlines == BareNormalise)
+	text := newTextReader(r, a.config.BareNewlines == BareNormalise, a.config.MaxLineBytes)
 	fields, body, err := readHeader(text, a.config.MaxHeaderBytes)
 	if err != nil {
 		return nil, info, err

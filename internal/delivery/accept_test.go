@@ -365,6 +365,7 @@ func TestConfigNamesWhatCannotWork(t *testing.T) {
 	for key, change := range map[string]func(*Config){
 		"recipient_delimiter": func(c *Config) { c.RecipientDelimiter = "@" },
 		"bare_newlines":       func(c *Config) { c.BareNewlines = "ignore" },
+		"max_line_bytes":      func(c *Config) { c.MaxLineBytes = 997 },
 		"max_header_bytes":    func(c *Config) { c.MaxHeaderBytes = 1 << 30 },
 		"max_received":        func(c *Config) { c.MaxReceived = 0 },
 	} {

@@ -21,6 +21,9 @@ type Config struct {
 	// alone, or a NUL: "refuse" it (550 5.6.0), or "normalise" it to CRLF and
 	// drop the NULs.
 	BareNewlines string `toml:"bare_newlines"`
+	// MaxLineBytes bounds a line, without its CRLF; 0: the message's size does. RFC
+	// 5322 2.1.1 allows 998, and honest mail has more: it is kept as it came.
+	MaxLineBytes int `toml:"max_line_bytes"`
 	// MaxHeaderBytes bounds a message's header.
 	MaxHeaderBytes int `toml:"max_header_bytes"`
 	// MaxReceived is how many Received fields a message may have before it
@@ -64,6 +67,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("recipient_delimiter is %q: give one character, such as +, or \"\" for none", c.RecipientDelimiter)
 	case c.BareNewlines != BareRefuse && c.BareNewlines != BareNormalise:
 		return fmt.Errorf("bare_newlines is %q: write %q or %q", c.BareNewlines, BareRefuse, BareNormalise)
+	case c.MaxLineBytes != 0 && c.MaxLineBytes < 998:
+		return fmt.Errorf("max_line_bytes is %d: it has to be at least 998, or 0 for no bound", c.MaxLineBytes)
 	case c.MaxHeaderBytes < 1<<10 || c.MaxHeaderBytes > message.MaxHeader-maxPrefix:
 		return fmt.Errorf("max_header_bytes is %d: it has to lie between 1024 and %d", c.MaxHeaderBytes, message.MaxHeader-maxPrefix)
 	case c.MaxReceived < 5 || c.MaxReceived > 1000:

@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -23,6 +24,8 @@ func IsBareNewline(err error) bool { return errors.Is(err, errBareLF) || errors.
 type textReader struct {
 	src       io.Reader
 	normalise bool
+	longest   int    // octets that a line may have before its CRLF; 0: no bound
+	column    int    // octets of the line that is not complete
 	last      byte   // the octet before the next one; '\n' at the start of a line
 	pending   []byte // normalised text that no Read had room for
 	raw, out  []byte // what normalise reads into and writes to
@@ -30,8 +33,16 @@ type textReader struct {
 	total     int64 // octets passed on
 }
 
-func newTextReader(src io.Reader, normalise bool) *textReader {
-	return &textReader{src: src, normalise: normalise, last: '\n'}
+func newTextReader(src io.Reader, normalise bool, longest int) *textReader {
+	return &textReader{src: src, normalise: normalise, longest: longest, last: '\n'}
+}
+
+// grow counts n octets more of a line, the last of which may belong to its end.
+func (t *textReader) grow(n, end int) error {
+	if t.column += n; t.longest > 0 && t.column-end > t.longest {
+		return refuse(550, 5, 6, 0, fmt.Sprintf("The message has a line of more than %d octets", t.longest))
+	}
+	return nil
 }
 
 func (t *textReader) Read(p []byte) (n int, err error) {
@@ -99,6 +110,7 @@ func (t *textReader) fault(p []byte) error {
 		}
 		crs++
 	}
+	start := 0 // of the line
 	for at := 0; ; {
 		i := bytes.IndexByte(p[at:], '\n')
 		if i < 0 {
@@ -110,15 +122,21 @@ func (t *textReader) fault(p []byte) error {
 		}
 		crs--
 		at++
+		if err := t.grow(at-start, len("\r\n")); err != nil {
+			return err
+		}
+		start, t.column = at, 0
 	}
 	t.last = p[len(p)-1]
+	end := 0
 	if t.last == '\r' {
 		crs--
+		end = 1
 	}
 	if crs != 0 {
 		return errBareCR
 	}
-	return nil
+	return t.grow(len(p)-start, end)
 }
 
 // mend reads some text and puts it right; what does not fit p is pending.
@@ -136,8 +154,12 @@ func (t *textReader) mend(p []byte) int {
 			// Its CRLF was written when the CR came.
 		case c == '\r' || c == '\n':
 			out = append(out, "\r\n"...)
+			t.column = 0
 		default:
 			out = append(out, c)
+			if t.err = t.grow(1, 0); t.err != nil {
+				return 0
+			}
 		}
 		t.last = c
 	}

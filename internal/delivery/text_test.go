@@ -24,7 +24,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 
 func readText(s string, piece, size int, normalise bool) (string, error) {
 	var out strings.Builder
-	r := newTextReader(&pieces{s, piece}, normalise)
+	r := newTextReader(&pieces{s, piece}, normalise, 0)
 	_, err := io.CopyBuffer(struct{ io.Writer }{&out}, struct{ io.Reader }{r}, make([]byte, size))
 	return out.String(), err
 }
@@ -65,10 +65,35 @@ func BenchmarkText(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	buf := make([]byte, copyBuffer)
 	for b.Loop() {
-		r := newTextReader(strings.NewReader(text), false)
+		r := newTextReader(strings.NewReader(text), false, 0)
 		for {
 			if _, err := r.Read(buf); err != nil {
 				break
+			}
+		}
+	}
+}
+
+func TestLinesAreBounded(t *testing.T) {
+	for text, want := range map[string]bool{
+		strings.Repeat("x", 1000) + "\r\n":                                 true,
+		strings.Repeat("x", 1001) + "\r\n":                                 false,
+		strings.Repeat("x", 1000):                                          true,
+		strings.Repeat("x", 1001):                                          false,
+		strings.Repeat("\r\n", 2000):                                       true,
+		strings.Repeat(strings.Repeat("x", 999)+"\r\n", 5):                 true,
+		"a\r\n" + strings.Repeat("x", 1000) + "\r\nb\r\n":                  true,
+		"a\r\n" + strings.Repeat("x", 1001) + "\r\nb\r\n":                  false,
+		strings.Repeat("x", 1000) + "\r\n" + strings.Repeat("y", 1001):     false,
+		strings.Repeat("x", 500) + "\r\n" + strings.Repeat("y", 1_000_000): false,
+	} {
+		for _, piece := range []int{1, 7, 1001, 1 << 20} {
+			for _, normalise := range []bool{false, true} {
+				r := newTextReader(&pieces{text, piece}, normalise, 1000)
+				got, err := io.ReadAll(r)
+				if (err == nil) != want || want && strings.TrimSuffix(string(got), "\r\n") != strings.TrimSuffix(text, "\r\n") {
+					t.Errorf("%d octets in pieces of %d, normalise %v: %v", len(text), piece, normalise, err)
+				}
 			}
 		}
 	}
