@@ -104,6 +104,7 @@ func commands() []command {
 		{words: "domain dns", args: "DOMAIN [--check]", help: "print the DNS records to publish, or see whether they are", min: 1, max: 1,
 			json: true, flags: []string{"check"}, run: domainDNS},
 		{words: "domain list", help: "list the domains", json: true, run: domainList},
+		{words: "domain mta-sts", args: "DOMAIN", help: "print the MTA-STS policy, a file for a web server", min: 1, max: 1, run: domainMTASTS},
 		{words: "domain remove", args: "DOMAIN", help: "stop accepting mail for a domain without accounts", min: 1, max: 1, run: domainRemove},
 		{words: "domain set", args: "DOMAIN KEY=VALUE...", help: "set what counts for its accounts that have no setting of their own", min: 2, max: -1, run: domainSet},
 		{words: "domain show", args: "DOMAIN", help: "show a domain with its settings", min: 1, max: 1, json: true, run: domainShow},

@@ -66,6 +66,20 @@ func domainDNS(ctx context.Context, e *env) error {
 	return e.printRecords(ctx, records, e.flags.check)
 }
 
+// mtaSTSPolicy is the file that a web server shows, RFC 8461 3.2. A week is the
+// least that its clients should remember it for.
+func (s *Site) mtaSTSPolicy() string {
+	return "version: STSv1\r\nmode: enforce\r\nmx: " + s.Hostname + "\r\nmax_age: 604800\r\n"
+}
+
+func domainMTASTS(ctx context.Context, e *env) error {
+	if _, err := e.localDomain(ctx); err != nil {
+		return err
+	}
+	_, err := fmt.Fprint(e.out, e.site.mtaSTSPolicy())
+	return err
+}
+
 func domainRotateKey(ctx context.Context, e *env) error {
 	name, err := e.localDomain(ctx)
 	if err != nil {
@@ -104,8 +118,7 @@ func (s *Site) records(ctx context.Context, store *storage.Store, domain string)
 	if len(s.Relays) > 0 {
 		spfNote = "mail leaves by " + strings.Join(s.Relays, ", ") + ": add the include: that its operator names before -all"
 	}
-	policy := "version: STSv1\nmode: enforce\nmx: " + s.Hostname + "\nmax_age: 604800\n"
-	sum := sha256.Sum256([]byte(policy))
+	sum := sha256.Sum256([]byte(s.mtaSTSPolicy()))
 	list := []dnsRecord{
 		{Name: domain, Type: "MX", Value: "10 " + s.Hostname + ".", Note: "mail for the domain comes here"},
 		{Name: domain, Type: "TXT", Value: "v=spf1 mx -all", Note: "SPF: " + spfNote},
@@ -117,8 +130,7 @@ func (s *Site) records(ctx context.Context, store *storage.Store, domain string)
 		dnsRecord{Name: "_smtp._tls." + domain, Type: "TXT", Value: "v=TLSRPTv1; rua=mailto:postmaster@" + domain,
 			Note: "TLSRPT: others report trouble with TLS"},
 		dnsRecord{Name: "_mta-sts." + domain, Type: "TXT", Value: "v=STSv1; id=" + hex.EncodeToString(sum[:8]),
-			Note: "MTA-STS: publish it when https://mta-sts." + domain + "/.well-known/mta-sts.txt says: " +
-				strings.ReplaceAll(strings.TrimSpace(policy), "\n", " / ") + " (a line each, with CRLF)"})
+			Note: "MTA-STS: publish it when https://mta-sts." + domain + "/.well-known/mta-sts.txt has what `posthorn domain mta-sts " + domain + "` prints"})
 	for i, service := range s.Services {
 		list = append(list, dnsRecord{Name: "_" + service.Name + "._tcp." + domain, Type: "SRV",
 			Value: fmt.Sprintf("%d 1 %d %s.", i, service.Port, s.Hostname), Note: "mail programs set themselves up"})

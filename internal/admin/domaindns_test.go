@@ -27,6 +27,10 @@ func TestDomainDNSPrintsAZoneThatChecks(t *testing.T) {
 	s := shell{t: t, dir: t.TempDir(), site: newSite(t, z)}
 	s.ok("", "domain", "add", "example.org")
 	s.fails(ExitFailed, "no such domain", "", "domain", "dns", "example.com")
+	s.fails(ExitFailed, "no such domain", "", "domain", "mta-sts", "example.com")
+	if file := s.ok("", "domain", "mta-sts", "Example.ORG"); file != "version: STSv1\r\nmode: enforce\r\nmx: mail.example.org\r\nmax_age: 604800\r\n" {
+		t.Errorf("MTA-STS: %q", file)
+	}
 	zone := s.ok("", "domain", "dns", "example.org")
 	types := map[string]int{}
 	parser := dns.NewZoneParser(strings.NewReader("$TTL 60\n"+zone), ".", "")

@@ -65,6 +65,48 @@ func TestAlignment(t *testing.T) {
 	}
 }
 
+// Appendix B.1 and B.2 of RFC 7489.
+func TestDMARCExamplesOfRFC7489(t *testing.T) {
+	records := []string{
+		"v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com",
+		"v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com; ruf=mailto:auth-reports@example.com",
+		"v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com; ruf=mailto:auth-reports@thirdparty.example.net",
+		"v=DMARC1; p=quarantine; rua=mailto:dmarc-feedback@example.com, mailto:tld-test@thirdparty.example.net!10m; pct=25",
+	}
+	for _, tt := range []struct {
+		name, sender, signer, author string
+		want                         mailauth.Result
+	}{
+		{"B.1.1 example 1", "example.com", "", "example.com", mailauth.Pass},
+		{"B.1.1 example 2", "child.example.com", "", "example.com", mailauth.Pass},
+		{"B.1.1 example 3", "example.net", "", "child.example.com", mailauth.Fail},
+		{"B.1.2 example 1", "sample.net", "example.com", "example.com", mailauth.Pass},
+		{"B.1.2 example 2", "sample.net", "example.com", "child.example.com", mailauth.Pass},
+		{"B.1.2 example 3", "sample.net", "sample.net", "child.example.com", mailauth.Fail},
+	} {
+		for _, record := range records {
+			z := zonetest.Start(t, mailauth.ZoneTXT("_dmarc.example.com", record))
+			for _, d := range []string{"example.com", "child.example.com", "example.net", "sample.net"} {
+				z.Add(t, d+`. TXT "v=spf1 ip4:192.0.2.1 -all"`)
+			}
+			text := "Date: Fri, 22 Oct 2010 13:28:40 -0700\nFrom: sender@" + tt.author + "\nSubject: here's a sample\nTo: receiver@example.org\n\nz\n"
+			if tt.signer != "" {
+				text = authentic(t, z, tt.signer, text)
+			}
+			j := newJudge(t, z)
+			j.SetSample(24)
+			d := j.look("192.0.2.1", "h.example", "sender@"+tt.sender, text).DMARC
+			request := mailauth.PolicyNone
+			if strings.Contains(record, "quarantine") && tt.want == mailauth.Fail {
+				request = mailauth.PolicyQuarantine
+			}
+			if d.Result != tt.want || d.Request != request {
+				t.Errorf("%s, %q: %+v", tt.name, record, d)
+			}
+		}
+	}
+}
+
 func TestPoliciesAreFoundAndRead(t *testing.T) {
 	for _, tt := range []struct {
 		author  string
