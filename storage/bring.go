@@ -110,6 +110,16 @@ func (b *bringer) run() error {
 	if b.sel.Mailbox != "" && len(boxes) == 0 {
 		return fmt.Errorf("mailbox %q in the backup: %w", b.sel.Mailbox, ErrNotFound)
 	}
+	if b.sel.UID != 0 {
+		var there bool
+		err := b.from.queryRow("SELECT EXISTS (SELECT 1 FROM messages WHERE mailbox = ? AND uid = ?)", boxes[0].id, b.sel.UID).scan(&there)
+		if err == nil && !there {
+			err = fmt.Errorf("message %d of mailbox %q in the backup: %w", b.sel.UID, b.sel.Mailbox, ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := b.findAccount(source); err != nil {
 		return err
 	}
@@ -120,9 +130,6 @@ func (b *bringer) run() error {
 		if err := b.mailbox(&boxes[i]); err != nil {
 			return fmt.Errorf("mailbox %q: %w", boxes[i].name, err)
 		}
-	}
-	if b.sel.UID != 0 && b.seen == 0 {
-		return fmt.Errorf("message %d of mailbox %q in the backup: %w", b.sel.UID, b.sel.Mailbox, ErrNotFound)
 	}
 	return nil
 }

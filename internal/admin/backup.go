@@ -27,8 +27,9 @@ func backup(ctx context.Context, e *env) error {
 	return err
 }
 
-// restoresAll tells a restore of the whole from one into the running store.
-func restoresAll(e *env) bool { return e.flags.account == "" }
+// restoresOffline tells what needs no store, since it replaces it or only looks at
+// the backup, from a restore into the running store.
+func restoresOffline(e *env) bool { return e.flags.account == "" || e.flags.list }
 
 func restore(ctx context.Context, e *env) error {
 	src := e.path(e.args[0])
@@ -40,10 +41,16 @@ func restore(ctx context.Context, e *env) error {
 	case uint64(e.flags.uid) > 1<<32-1:
 		return usageError{fmt.Sprintf("--uid %d: a UID is below 2^32", e.flags.uid)}
 	}
-	if restoresAll(e) {
+	if e.json && !e.flags.list {
+		return usageError{"restore takes --json with --list alone"}
+	}
+	if e.flags.list {
+		return e.listBackup(src)
+	}
+	if e.flags.account == "" {
 		done, err := storage.Restore(ctx, src, e.dataDir, storage.Options{})
 		if err != nil {
-			return err
+			return e.tellWhere(err, src, storage.Selection{})
 		}
 		return e.tellRestored(done)
 	}
@@ -55,10 +62,10 @@ func restore(ctx context.Context, e *env) error {
 }
 
 func (e *env) restoreSome(ctx context.Context, src string, a address.Address) error {
-	done, err := e.store.RestoreFrom(ctx, src, storage.Selection{
-		Account: a.Key(), Mailbox: e.flags.mailbox, UID: storage.UID(e.flags.uid)}, nil)
+	sel := storage.Selection{Account: a.Key(), Mailbox: e.flags.mailbox, UID: storage.UID(e.flags.uid)}
+	done, err := e.store.RestoreFrom(ctx, src, sel, nil)
 	if err != nil {
-		return err
+		return e.tellWhere(err, src, sel)
 	}
 	if done.Account {
 		fmt.Fprintf(e.out, "account %s was made anew, with its passwords\n", a)

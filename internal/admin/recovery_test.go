@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -128,11 +129,49 @@ func TestBackupAndRestoreThroughTheServer(t *testing.T) {
 		!strings.Contains(out, "mailbox Sent was made anew") || !strings.Contains(out, "2 messages are back; 0 were there") {
 		t.Errorf("restore of a removed account: %q", out)
 	}
-	s.fails(ExitFailed, "not found", "", "restore", dest, "--account", "bo@example.org")
+	s.ok("", "account", "remove", "al@example.org")
+	for remedy, args := range map[string][]string{
+		"restore " + dest + " --list shows":                                                 {"--account", "bo@example.org"},
+		"restore " + dest + " --list --account al@example.org shows":                        {"--account", "al@example.org", "--mailbox", "Lost"},
+		"restore " + dest + ` --list --account al@example.org --mailbox "INBOX" shows`:      {"--account", "al@example.org", "--mailbox", "INBOX", "--uid", "99"},
+		"restore " + dest + ` --list --account al@example.org --mailbox "INBOX" shows what`: {"--account", "al@example.org", "--mailbox", "INBOX", "--uid", "99", "--list"},
+	} {
+		s.fails(ExitFailed, remedy, "", append([]string{"restore", dest}, args...)...)
+	}
+	s.fails(ExitFailed, "name a folder that `posthorn backup` has made", "", "restore", filepath.Dir(dest), "--account", "al@example.org")
+	if out := s.ok("", "account", "list"); out != "" {
+		t.Errorf("a restore that found nothing made an account: %q", out)
+	}
 	s.fails(ExitFailed, "in use", "", "restore", dest)
 	s.fails(ExitFailed, "in use", "", "rollback")
 	s.fails(ExitUsage, "--uid needs --mailbox", "", "restore", dest, "--account", "al@example.org", "--uid", "1")
 	s.fails(ExitUsage, "--mailbox needs --account", "", "restore", dest, "--mailbox", "INBOX")
+}
+
+func TestABackupIsListed(t *testing.T) {
+	s, store := withAccount(t)
+	uid := testDelivery(t, store, "al@example.org", "one")
+	dest := filepath.Join(t.TempDir(), "copy")
+	s.ok("", "backup", dest)
+	bytes := regexp.MustCompile(`\d+ bytes|"bytes":\d+`)
+	for _, tt := range []struct {
+		want string // with 0 for each size
+		args []string
+	}{
+		{"al@example.org  1 messages  0 bytes\n", nil},
+		{`{"account":"al@example.org","messages":1,"bytes":0}` + "\n", []string{"--json"}},
+		{"INBOX  1 messages  0 bytes\nArchive  0 messages  0 bytes\n", []string{"--account", "Al@Example.org"}},
+		{fmt.Sprintf("%d  received ", uid), []string{"--account", "al@example.org", "--mailbox", "INBOX"}},
+		{fmt.Sprintf(`{"account":"al@example.org","mailbox":"INBOX","uid":%d,"bytes":0,"received":"`, uid),
+			[]string{"--account", "al@example.org", "--mailbox", "INBOX", "--uid", fmt.Sprint(uid), "--json"}},
+	} {
+		out := s.ok("", append([]string{"restore", dest, "--list"}, tt.args...)...)
+		plain := bytes.ReplaceAllStringFunc(out, func(size string) string { return regexp.MustCompile(`\d+`).ReplaceAllString(size, "0") })
+		if !strings.HasPrefix(plain, tt.want) {
+			t.Errorf("%v: %q, want %q", tt.args, out, tt.want)
+		}
+	}
+	s.fails(ExitUsage, "--json with --list alone", "", "restore", dest, "--json")
 }
 
 func TestRestoreOfTheWholeIntoAnotherFolder(t *testing.T) {
