@@ -2,25 +2,19 @@ package imap
 
 import (
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"posthorn/internal/listener"
 )
 
 // Config is the [imap] section.
 type Config struct {
-	Listen    []string `toml:"listen"`     // host:port; plain, with STARTTLS
-	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
-	// ProxyProtocolFrom are proxies: their connections begin with a PROXY header
-	// that names the client.
-	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from"`
+	listener.Config
 
 	MaxMessageBytes int64 `toml:"max_message_bytes"` // APPEND's limit
-
-	MaxConnections           int `toml:"max_connections"`             // all in all
-	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // IPv6: per /64; trusted networks are free
 
 	// Comment and Admin are the server's METADATA entries /shared/comment and
 	// /shared/admin, a URI (RFC 5464 6.2). No Admin means postmaster@ the account's
@@ -40,26 +34,24 @@ type Config struct {
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() Config {
 	return Config{
-		MaxMessageBytes:          52428800,
-		MaxConnections:           10_000,
-		MaxConnectionsPerAddress: 200,
-		LoginTimeout:             2 * time.Minute,
-		IdleTimeout:              30 * time.Minute,
-		Keepalive:                2 * time.Minute,
-		WriteTimeout:             time.Minute,
-		ConnectionsPerAccount:    100,
+		Config:                listener.Config{MaxConnections: 10_000, MaxConnectionsPerAddress: 200},
+		MaxMessageBytes:       52428800,
+		LoginTimeout:          2 * time.Minute,
+		IdleTimeout:           30 * time.Minute,
+		Keepalive:             2 * time.Minute,
+		WriteTimeout:          time.Minute,
+		ConnectionsPerAccount: 100,
 	}
 }
 
 // Validate names the first value that cannot work.
 func (c Config) Validate() error {
+	if err := c.Config.Validate(); err != nil {
+		return err
+	}
 	switch {
 	case c.MaxMessageBytes < 1<<10:
 		return fmt.Errorf("max_message_bytes is %d: it has to be at least 1024", c.MaxMessageBytes)
-	case c.MaxConnections < 1:
-		return fmt.Errorf("max_connections is %d: it has to be at least 1", c.MaxConnections)
-	case c.MaxConnectionsPerAddress < 1:
-		return fmt.Errorf("max_connections_per_address is %d: it has to be at least 1", c.MaxConnectionsPerAddress)
 	case len(c.Comment) > maxServerEntry || strings.ContainsRune(c.Comment, 0) || !utf8.ValidString(c.Comment):
 		return fmt.Errorf("comment has %d octets: it has to be text of at most %d", len(c.Comment), maxServerEntry)
 	case c.Admin != "" && !validAdmin(c.Admin):

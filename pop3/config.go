@@ -2,20 +2,15 @@ package pop3
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
+
+	"posthorn/internal/listener"
 )
 
 // Config is the [pop3] section.
 type Config struct {
-	Listen    []string `toml:"listen"`     // host:port; plain, with STLS
-	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
-	// ProxyProtocolFrom are proxies: their connections begin with a PROXY header
-	// that names the client.
-	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from"`
+	listener.Config
 
-	MaxConnections           int `toml:"max_connections"`             // all in all
-	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // IPv6: per /64; trusted networks are free
 	// MaxErrors is how many commands in a row a client may get wrong before the
 	// connection ends.
 	MaxErrors int `toml:"max_errors"`
@@ -34,25 +29,23 @@ type Config struct {
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() Config {
 	return Config{
-		MaxConnections:           10_000,
-		MaxConnectionsPerAddress: 200,
-		MaxErrors:                20,
-		LoginTimeout:             2 * time.Minute,
-		IdleTimeout:              10 * time.Minute,
-		WriteTimeout:             time.Minute,
-		LockWait:                 2 * time.Second,
-		Policy:                   Policy{Delete: deleteExpunge, Expire: Never, MarkSeen: true},
-		ConnectionsPerAccount:    100,
+		Config:                listener.Config{MaxConnections: 10_000, MaxConnectionsPerAddress: 200},
+		MaxErrors:             20,
+		LoginTimeout:          2 * time.Minute,
+		IdleTimeout:           10 * time.Minute,
+		WriteTimeout:          time.Minute,
+		LockWait:              2 * time.Second,
+		Policy:                Policy{Delete: deleteExpunge, Expire: Never, MarkSeen: true},
+		ConnectionsPerAccount: 100,
 	}
 }
 
 // Validate names the first value that cannot work.
 func (c Config) Validate() error {
+	if err := c.Config.Validate(); err != nil {
+		return err
+	}
 	switch {
-	case c.MaxConnections < 1:
-		return fmt.Errorf("max_connections is %d: it has to be at least 1", c.MaxConnections)
-	case c.MaxConnectionsPerAddress < 1:
-		return fmt.Errorf("max_connections_per_address is %d: it has to be at least 1", c.MaxConnectionsPerAddress)
 	case c.MaxErrors < 1:
 		return fmt.Errorf("max_errors is %d: it has to be at least 1", c.MaxErrors)
 	case c.LoginTimeout < time.Second:

@@ -2,18 +2,15 @@ package smtp
 
 import (
 	"fmt"
-	"net/netip"
 	"strconv"
 	"time"
+
+	"posthorn/internal/listener"
 )
 
 // Config is the [smtp], the [submission] or the [lmtp] section.
 type Config struct {
-	Listen    []string `toml:"listen"`     // host:port; plain, with STARTTLS
-	ListenTLS []string `toml:"listen_tls"` // host:port; TLS from the first octet
-	// ProxyProtocolFrom are proxies: their connections begin with a PROXY header
-	// that names the client.
-	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from"`
+	listener.Config
 	// SocketMode are the permissions of LMTP's unix sockets: who may write to one
 	// may deliver.
 	SocketMode FileMode `toml:"socket_mode"`
@@ -21,8 +18,6 @@ type Config struct {
 	MaxMessageBytes int64 `toml:"max_message_bytes"`
 	MaxRecipients   int   `toml:"max_recipients"` // in one transaction
 
-	MaxConnections           int `toml:"max_connections"`             // all in all
-	MaxConnectionsPerAddress int `toml:"max_connections_per_address"` // IPv6: per /64
 	// MaxErrors is how many commands a client may get wrong before the
 	// connection ends; five times as many recipients may be refused.
 	MaxErrors int `toml:"max_errors"`
@@ -58,22 +53,24 @@ func (m *FileMode) UnmarshalText(text []byte) error {
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() Config {
 	return Config{
-		SocketMode:               0o660,
-		MaxMessageBytes:          52428800,
-		MaxRecipients:            1000,
-		MaxConnections:           1000,
-		MaxConnectionsPerAddress: 50,
-		MaxErrors:                20,
-		MaxIdleCommands:          100,
-		CommandTimeout:           5 * time.Minute,
-		DataTimeout:              5 * time.Minute,
-		MinBytesPerSecond:        100,
-		WriteTimeout:             time.Minute,
+		Config:            listener.Config{MaxConnections: 1000, MaxConnectionsPerAddress: 50},
+		SocketMode:        0o660,
+		MaxMessageBytes:   52428800,
+		MaxRecipients:     1000,
+		MaxErrors:         20,
+		MaxIdleCommands:   100,
+		CommandTimeout:    5 * time.Minute,
+		DataTimeout:       5 * time.Minute,
+		MinBytesPerSecond: 100,
+		WriteTimeout:      time.Minute,
 	}
 }
 
 // Validate names the first value that cannot work.
 func (c Config) Validate() error {
+	if err := c.Config.Validate(); err != nil {
+		return err
+	}
 	switch {
 	case c.MaxMessageBytes < 64<<10:
 		// RFC 5321 4.5.3.1.7: at least 64 KiB.
@@ -81,10 +78,6 @@ func (c Config) Validate() error {
 	case c.MaxRecipients < 100:
 		// RFC 5321 4.5.3.1.8.
 		return fmt.Errorf("max_recipients is %d: it has to be at least 100", c.MaxRecipients)
-	case c.MaxConnections < 1:
-		return fmt.Errorf("max_connections is %d: it has to be at least 1", c.MaxConnections)
-	case c.MaxConnectionsPerAddress < 1:
-		return fmt.Errorf("max_connections_per_address is %d: it has to be at least 1", c.MaxConnectionsPerAddress)
 	case c.MaxErrors < 1:
 		return fmt.Errorf("max_errors is %d: it has to be at least 1", c.MaxErrors)
 	case c.MaxIdleCommands < 10:

@@ -31,6 +31,12 @@ func misshapen(path, text string, c *Config) error {
 func wrongTable(table map[string]any, t reflect.Type) (toml.Key, string) {
 	for i := range t.NumField() {
 		field := t.Field(i)
+		if field.Anonymous { // whose keys stand in the same table
+			if key, what := wrongTable(table, field.Type); what != "" {
+				return key, what
+			}
+			continue
+		}
 		name, _, _ := strings.Cut(field.Tag.Get("toml"), ",")
 		value, given := table[name]
 		if !given || name == "" {

@@ -21,6 +21,7 @@ func TestValuesOfAnotherKindAreNamed(t *testing.T) {
 		{"number in a list of texts", "[smtp]\nlisten = [25]\n", "smtp.listen has a value that is no text"},
 		{"text for a number", "[smtp]\nmax_errors = \"20\"\n", "smtp.max_errors is no whole number"},
 		{"fraction for a number", "[smtp]\nmax_errors = 2.5\n", "smtp.max_errors is no whole number"},
+		{"in what a section has of another package", "[pop3]\nlogin_delay = 5\n", "FILE line 3: pop3.login_delay is 5 without a unit"},
 		{"value for a section", "smtp = 25\n", "smtp is no section"},
 		{"section for a repeated one", "[domain]\nname = \"example.org\"\n", "domain is no repeated section: write it in double brackets"},
 		{"in a repeated section", "[[domain]]\nname = 1\n", "domain.name is no text"},
