@@ -68,11 +68,18 @@ func (l *lockedBuffer) String() string {
 // newHarness starts a server; adjust may change its settings before.
 func newHarness(t testing.TB, adjust ...func(*Config, *Options)) *harness {
 	t.Helper()
+	return newHarnessOn(t, storage.Options{}, adjust...)
+}
+
+// newHarnessOn is newHarness with a store of other options.
+func newHarnessOn(t testing.TB, store storage.Options, adjust ...func(*Config, *Options)) *harness {
+	t.Helper()
 	h := &harness{log: new(lockedBuffer), ids: map[string]storage.AccountID{}}
 	logger := slog.New(slog.NewTextHandler(h.log, nil))
 	dir := t.TempDir()
 	var err error
-	h.store, err = storage.Open(dir, storage.Options{Logger: logger, Fault: h.faultAt})
+	store.Logger, store.Fault = logger, h.faultAt
+	h.store, err = storage.Open(dir, store)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func changesSince(t testing.TB, s *Store, a AccountID, id MailboxID, since ModSeq) *Changes {
@@ -222,5 +224,56 @@ func TestWatchesAreNudgedAfterTheCommit(t *testing.T) {
 	add(t, s, a, id, 1, 0)
 	if nudged(mailbox) {
 		t.Error("a closed watch is nudged")
+	}
+}
+
+// A client that was away for longer than tombstones are kept hears that the
+// store does not know, never a part of what went.
+func TestOldTombstonesArePrunedAboveAFloor(t *testing.T) {
+	clock := new(atomic.Int64)
+	clock.Store(1_000_000)
+	o := quiet()
+	o.Now = func() time.Time { return time.Unix(clock.Load(), 0) }
+	o.Retention, o.Tombstones = time.Hour, 100
+	s := openTest(t, t.TempDir(), o)
+	a := testAccount(t, s, "alice@example.org").ID
+	id, other := inbox(t, s, a), box(t, s, a, "Archive")
+	uids := add(t, s, a, id, 400, 0)
+	testExpunge(t, s, a, other, add(t, s, a, other, 120, 0)...)
+	var marks []ModSeq // before each expunge
+	for i := range 300 {
+		marks = append(marks, highest(t, s, a, id))
+		testExpunge(t, s, a, id, uids[i])
+	}
+	for range 2 {
+		clock.Add(7200)
+		sweepAll(t, s)
+	}
+	for box, want := range map[MailboxID]int64{id: 100, other: 120} {
+		if n := number(t, s, "SELECT count(*) FROM expunged WHERE mailbox = ?", box); n != want {
+			t.Errorf("mailbox %d has %d tombstones, want %d", box, n, want)
+		}
+	}
+	for _, loaded := range []bool{true, false} {
+		if !loaded {
+			forgetIndex(s, id)
+		}
+		for i, since := range marks {
+			c := changesSince(t, s, a, id, since)
+			if !c.Truncated && !slices.Equal(c.Expunged, uids[i:300]) {
+				t.Fatalf("after %d of 300 expunges %d are told, as if these were all", i, len(c.Expunged))
+			}
+			if !loaded && c.Truncated != (i < 200) {
+				t.Fatalf("after %d of 300 expunges: truncated is %v", i, c.Truncated)
+			}
+		}
+	}
+	checkIndex(t, s, a, id)
+	sound(t, s)
+	// What goes from now on is remembered again.
+	testExpunge(t, s, a, id, uids[300:]...)
+	forgetIndex(s, id)
+	if c := changesSince(t, s, a, id, marks[200]); c.Truncated || !slices.Equal(c.Expunged, uids[200:]) {
+		t.Errorf("truncated %v, %d expunged", c.Truncated, len(c.Expunged))
 	}
 }

@@ -38,6 +38,9 @@ type Options struct {
 	// CompressAfter is the age at which stored bodies are compressed, when
 	// nothing else is to do; 0: 5 minutes; below 0: never.
 	CompressAfter time.Duration
+	// Tombstones is how many expunged messages' UIDs a mailbox remembers at
+	// least, after Retention; 0: 10,000. See Changes.Truncated.
+	Tombstones int
 	// Idle runs when hardly anything was read or written for a minute, and not
 	// again before there was: the moment to give memory back. Nil: nothing.
 	Idle func()
@@ -143,6 +146,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CompressAfter == 0 {
 		o.CompressAfter = 5 * time.Minute
+	}
+	if o.Tombstones == 0 {
+		o.Tombstones = keepTombstones
 	}
 	return o
 }

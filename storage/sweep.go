@@ -22,11 +22,12 @@ const (
 // sweeper frees in small steps, when the writer is idle, what nothing uses any
 // more: stages that were given up, mailboxes of removed accounts, expunged
 // messages after the retention window, contents and bodies without references,
-// what compression saves, and at last the file's free pages.
+// what compression saves, the oldest tombstones, and at last the file's free pages.
 type sweeper struct {
 	s      *Store
 	mu     sync.Mutex // held by a step
 	pack   *compressor
+	prune  *pruner
 	rested bool // memory was given back since the store was last used
 	kick   chan struct{}
 	cancel context.CancelFunc
@@ -35,7 +36,7 @@ type sweeper struct {
 
 func newSweeper(s *Store, pack *compressor) *sweeper {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &sweeper{s: s, pack: pack, kick: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{})}
+	w := &sweeper{s: s, pack: pack, prune: &pruner{s: s}, kick: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{})}
 	go w.loop(ctx)
 	return w
 }
@@ -144,6 +145,9 @@ func (w *sweeper) free(ctx context.Context) (bool, error) {
 		}
 	}
 	if did, err := w.pack.step(ctx); did || err != nil {
+		return did, err
+	}
+	if did, err := w.prune.step(ctx); did || err != nil {
 		return did, err
 	}
 	return w.slice(ctx, (*tx).vacuum)
