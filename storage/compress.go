@@ -180,7 +180,7 @@ func (p *compressor) expand(data []byte) ([]byte, error) {
 // exchange hands ready chunks to the writer, for a slice of its time.
 func (p *compressor) exchange(ctx context.Context) error {
 	done := 0
-	err := p.s.write(ctx, "compress", func(t *tx) error {
+	err := p.s.writeIdle(ctx, "compress", func(t *tx) error {
 		done = 0
 		for start := time.Now(); done < len(p.ready) && time.Since(start) < sweepSlice; done++ {
 			c := &p.ready[done]

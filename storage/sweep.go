@@ -86,7 +86,7 @@ func (w *sweeper) loop(ctx context.Context) {
 	}
 }
 
-// rest gives memory back when hardly anybody has used the store since the last
+// rest gives memory and the log's space back when hardly anybody has used the store since the last
 // look.
 func (w *sweeper) rest(ctx context.Context) {
 	w.mu.Lock()
@@ -102,7 +102,9 @@ func (w *sweeper) rest(ctx context.Context) {
 	w.s.packIndexes(ctx)
 	err := w.s.readers.trim()
 	if err == nil {
-		err = w.s.writer.between(ctx, func(c *conn) error { return c.script("PRAGMA shrink_memory") })
+		err = w.s.writer.between(ctx, func(c *conn) error {
+			return errors.Join(w.s.writer.emptyLog(), c.script("PRAGMA shrink_memory"))
+		})
 	}
 	if err != nil && ctx.Err() == nil {
 		w.s.log.Warn("storage: memory was not given back", "err", err)
@@ -156,7 +158,7 @@ func (w *sweeper) free(ctx context.Context) (bool, error) {
 // slice frees things of a kind, one by one, for a slice of time. A look costs
 // the writer nothing: it writes only if there is something.
 func (w *sweeper) slice(ctx context.Context, kind func(*tx) (bool, error)) (did bool, err error) {
-	err = w.s.write(ctx, "sweep", func(t *tx) error {
+	err = w.s.writeIdle(ctx, "sweep", func(t *tx) error {
 		for start := time.Now(); time.Since(start) < sweepSlice; {
 			more, err := kind(t)
 			if err != nil || !more {

@@ -76,7 +76,7 @@ func (p *pruner) look(ctx context.Context) (more bool, err error) {
 // prune removes tombstones at or below the floor, for a slice of the writer's time.
 func (p *pruner) prune(ctx context.Context) error {
 	after, done := p.after, false
-	err := p.s.write(ctx, "prune tombstones", func(t *tx) error {
+	err := p.s.writeIdle(ctx, "prune tombstones", func(t *tx) error {
 		after, done = p.after, false
 		n, err := t.exec("UPDATE mailboxes SET floor = max(floor, ?) WHERE id = ?", p.floor, p.box)
 		if err != nil {

@@ -108,6 +108,7 @@ const (
 
 type job struct {
 	fn    func(*tx) error
+	idle  bool // the sweeper's, for which nobody should wait long
 	state atomic.Int32
 	done  chan error
 }
@@ -121,6 +122,10 @@ type writer struct {
 	quit  chan struct{} // closed: finish what waits and end
 	ended chan struct{}
 	last  atomic.Int64 // when the last batch ended, in ns, for the sweeper
+
+	// For how long, at most, a batch was held by the sweeper's work in it, its
+	// commit and what came of it included, in ns.
+	idleHeld atomic.Int64
 
 	taken    int64       // octets of new mail in the open transaction; see takeRoom
 	changed  []MailboxID // whose rows the open transaction's ended jobs changed
@@ -142,9 +147,17 @@ func newWriter(s *Store, c *conn, beside *checkpointer) *writer {
 // waiting in line: from when fn starts, the outcome is reported. fn may run
 // queries and touch memory that its caller waits for; it must not block.
 func (s *Store) write(ctx context.Context, op string, fn func(*tx) error) error {
+	return s.hand(ctx, op, &job{fn: fn, done: make(chan error, 1)})
+}
+
+// writeIdle is write for the sweeper's work; see writer.idleHeld.
+func (s *Store) writeIdle(ctx context.Context, op string, fn func(*tx) error) error {
+	return s.hand(ctx, op, &job{fn: fn, idle: true, done: make(chan error, 1)})
+}
+
+func (s *Store) hand(ctx context.Context, op string, j *job) error {
 	s.uses.Add(1)
 	w := s.writer
-	j := &job{fn: fn, done: make(chan error, 1)}
 	select {
 	case <-w.quit:
 		return wrap(op, ErrClosed)
@@ -235,7 +248,8 @@ type finished struct {
 // batch runs j and what waits behind it in one transaction, and answers them.
 func (w *writer) batch(j *job) {
 	var done []finished
-	begun := false
+	begun, idle := false, false
+	var held time.Duration // by the sweeper's work
 	start := time.Now()
 	for n := 0; j != nil; n++ {
 		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
@@ -248,7 +262,12 @@ func (w *writer) batch(j *job) {
 			}
 			// The first job needs no savepoint: there is nothing beside it
 			// that a rollback could harm.
+			began := time.Now()
 			t, err := w.runJob(j, len(done) > 0)
+			if j.idle {
+				idle = true
+				held += time.Since(began)
+			}
 			switch {
 			case err == nil:
 				done = append(done, finished{j, t})
@@ -280,8 +299,14 @@ func (w *writer) batch(j *job) {
 			}
 		}
 	}
-	if begun {
-		w.finish(done)
+	if !begun {
+		return
+	}
+	start = time.Now()
+	w.finish(done)
+	if idle {
+		held += time.Since(start)
+		w.idleHeld.Store(max(w.idleHeld.Load(), int64(held)))
 	}
 }
 
