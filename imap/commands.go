@@ -121,6 +121,12 @@ func mailboxCommand(name []byte) (command, bool) {
 		return command{in: loggedIn, run: (*session).getQuotaRoot}, true
 	case "SETQUOTA":
 		return command{in: loggedIn, run: (*session).setQuota}, true
+	case "RESETKEY":
+		return command{in: loggedIn, run: (*session).resetKey}, true
+	case "GENURLAUTH":
+		return command{in: loggedIn, run: (*session).genURLAuth}, true
+	case "URLFETCH":
+		return command{in: loggedIn, run: (*session).urlFetchCommand}, true
 	case "GETMETADATA":
 		return command{in: loggedIn, run: (*session).getMetadata}, true
 	case "SETMETADATA":

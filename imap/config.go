@@ -22,6 +22,10 @@ type Config struct {
 	Comment string `toml:"comment"`
 	Admin   string `toml:"admin"`
 
+	// URLSubmitters are the accounts, by their addresses, of submission servers that
+	// may use URLs authorized for "submit+" (RFC 4467 3).
+	URLSubmitters []string `toml:"url_submitters"`
+
 	LoginTimeout time.Duration `toml:"login_timeout"` // to log in
 	IdleTimeout  time.Duration `toml:"idle_timeout"`  // between commands, RFC 9051 5.4
 	Keepalive    time.Duration `toml:"keepalive"`     // "* OK Still here" during IDLE; "0s": never

@@ -95,6 +95,7 @@ func newHarnessOn(t testing.TB, store storage.Options, adjust ...func(*Config, *
 	}
 	cfg := DefaultConfig()
 	cfg.Comment = "Shared comment"
+	cfg.URLSubmitters = []string{"Bob@example.org"}
 	o := Options{
 		Store: h.store,
 		Auth: auth.New(h.store, auth.Options{

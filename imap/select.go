@@ -169,7 +169,7 @@ func (s *session) takeView(id storage.MailboxID, readOnly bool) (*storage.Snapsh
 		box: snap.Mailbox, readOnly: readOnly, watch: watch,
 		uids: snap.UIDs, uidNext: snap.Mailbox.UIDNext,
 		mark: snap.Mailbox.HighestModSeq, toldExpunges: snap.Mailbox.HighestModSeq,
-		keywords: snap.Keywords,
+		keywords: snap.Keywords, resets: s.srv.resets.count.Load(),
 	}
 	v.recent.add(snap.FirstRecent, snap.Mailbox.UIDNext)
 	s.box, s.state = v, selected
@@ -197,6 +197,7 @@ func (s *session) tellMailbox(snap *storage.Snapshot, name string) error {
 	s.tellCode("UIDNEXT", uint64(v.uidNext), "The next UID")
 	s.tellCode("HIGHESTMODSEQ", uint64(v.mark), "Highest")
 	s.untagged("OK [MAILBOXID (", v.box.ID.ObjectID(), ")] The mailbox's id")
+	s.tellURLMech() // RFC 4467 8
 	if !s.enabled.rev2 {
 		return nil
 	}

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -38,6 +39,9 @@ type Server struct {
 	clients *listener.Set
 
 	progressEvery time.Duration // between INPROGRESS responses
+
+	resets keyResets
+	noKey  []byte // an access key of no mailbox
 }
 
 // New makes a Server; cfg is complete and valid.
@@ -45,7 +49,8 @@ func New(cfg Config, o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Server{cfg: cfg, o: o, log: o.Logger, progressEvery: progressEvery}
+	s := &Server{cfg: cfg, o: o, log: o.Logger, progressEvery: progressEvery, noKey: make([]byte, 32)}
+	rand.Read(s.noKey) // never fails
 	s.clients = listener.New(listener.Options{
 		Service: "imap", Trusted: o.Trusted, PlaintextOnLoopback: o.PlaintextOnLoopback, Logger: o.Logger,
 		Limits: listener.Limits{Connections: cfg.MaxConnections, PerAddress: cfg.MaxConnectionsPerAddress, PerAccount: cfg.ConnectionsPerAccount},

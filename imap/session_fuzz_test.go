@@ -21,6 +21,7 @@ func FuzzSession(f *testing.F) {
 		"a SELECT INBOX\r\nb STORE 1:* +FLAGS.SILENT (\\Deleted k)\r\nc EXPUNGE\r\nd UID MOVE 1 Trash\r\n",
 		"a STATUS INBOX (MESSAGES)\r\nb COMPRESS DEFLATE\r\n\xff\x00", "a ENABLE IMAP4rev2 QRESYNC\r\nb CREATE \"\xc3\xa9\"\r\n",
 		"a APPEND Sent CATENATE (URL \"/INBOX/;UID=1/;section=HEADER\" TEXT {2+}\r\nhi UTF8 (~{1+}\r\nx))\r\nb GETMETADATA (DEPTH 1) INBOX /private\r\n",
+		"a GENURLAUTH imap://alice@example.org/INBOX/;uid=1;urlauth=anonymous INTERNAL\r\nb RESETKEY INBOX\r\nc URLFETCH (imap://x BINARY) y\r\n",
 		"a STARTTLS\r\n", "a ID (\"a\" NIL)\r\nb UNAUTHENTICATE\r\nc GETQUOTAROOT INBOX\r\n",
 		"a ENABLE UIDONLY QRESYNC\r\nb SELECT INBOX\r\nc FETCH 1 UID\r\nd UID FETCH * FLAGS\r\ne UID SEARCH NOT 1\r\nf UID STORE 1 FLAGS \\Deleted\r\ng EXPUNGE\r\n",
 		"a ESEARCH IN (personal subtree x) RETURN (COUNT) 1 UID *\r\nb SELECT INBOX\r\nc ESEARCH RETURN (UPDATE SAVE) $\r\nd NOOP\r\n",

@@ -29,6 +29,7 @@ func (s *session) sync(c *call) error {
 		return err
 	}
 	v.mark = ch.HighestModSeq
+	s.tellKeyReset()
 	s.tellLeft()
 	if !c.keepExpunged {
 		s.tellExpunged()

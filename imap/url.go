@@ -1,11 +1,13 @@
 package imap
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"posthorn/imap/wire"
@@ -70,6 +72,7 @@ func (s *session) urlDomain(host string) (domain string, ours bool, err error) {
 // urlReader opens what URLs name; it remembers the last mailbox.
 type urlReader struct {
 	s       *session
+	want    storage.Want // what of a message's row is read beside its table
 	account storage.AccountID
 	name    string
 	box     storage.Mailbox
@@ -82,20 +85,22 @@ type urlPart struct {
 	size   int64
 	fields []byte // if not nil, these in place of the reader's: chosen header fields
 
-	table message.Parts // of the message, if the URL names a section
-	shift int64
+	section   *fetchSection
+	from, all int64 // the section's octets in the message, without a partial
+
+	// Of the message's row; without structure and envelope if nobody asks for them.
+	table     message.Parts
+	shift     int64
+	structure []byte
+	envelope  []byte
 }
 
 // open finds the octets: errBadURL if the mailbox, the message or the section is
 // not there now, or the mailbox has another UIDVALIDITY.
 func (x *urlReader) open(account storage.AccountID, u *wire.URL) (*urlPart, error) {
 	store, ctx := x.s.srv.o.Store, x.s.ctx
-	if x.account != account || x.name != u.Mailbox {
-		box, err := store.Mailbox(ctx, account, u.Mailbox)
-		if err != nil {
-			return nil, notThere(err)
-		}
-		x.account, x.name, x.box = account, u.Mailbox, box
+	if err := x.find(account, u.Mailbox); err != nil {
+		return nil, err
 	}
 	if u.UIDValidity != 0 && u.UIDValidity != x.box.UIDValidity {
 		return nil, errBadURL
@@ -108,11 +113,11 @@ func (x *urlReader) open(account storage.AccountID, u *wire.URL) (*urlPart, erro
 	if err != nil {
 		return nil, err
 	}
-	section := urlSection(u)
-	p := new(urlPart)
-	if !section.whole() {
-		err := store.Contents(ctx, account, x.box.ID, []storage.UID{uid}, storage.WantParts, func(row *storage.Content) error {
-			p.table, p.shift = append(message.Parts(nil), row.Parts...), int64(len(row.CopyPrefix))
+	p := &urlPart{section: urlSection(u)}
+	if !p.section.whole() || x.want != 0 {
+		err := store.Contents(ctx, account, x.box.ID, []storage.UID{uid}, x.want|storage.WantParts, func(row *storage.Content) error {
+			p.table, p.shift = slices.Clone(message.Parts(row.Parts)), int64(len(row.CopyPrefix))
+			p.structure, p.envelope = bytes.Clone(row.Structure), bytes.Clone(row.Envelope)
 			return nil
 		})
 		if err != nil {
@@ -122,11 +127,24 @@ func (x *urlReader) open(account storage.AccountID, u *wire.URL) (*urlPart, erro
 	if p.r, err = store.OpenMessage(ctx, account, x.box.ID, uid); err != nil {
 		return nil, notThere(err)
 	}
-	if err := p.locate(section); err != nil {
+	if err := p.locate(p.section); err != nil {
 		p.r.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// find finds the mailbox.
+func (x *urlReader) find(account storage.AccountID, name string) error {
+	if x.account == account && x.name == name {
+		return nil
+	}
+	box, err := x.s.srv.o.Store.Mailbox(x.s.ctx, account, name)
+	if err != nil {
+		return notThere(err)
+	}
+	x.account, x.name, x.box = account, name, box
+	return nil
 }
 
 // notThere turns "not found" into errBadURL.
@@ -159,6 +177,7 @@ func (p *urlPart) locate(x *fetchSection) error {
 			return errBadURL
 		}
 	}
+	p.from, p.all = p.offset, p.size
 	if x.listsFields() {
 		header := make([]byte, min(p.size, message.MaxHeader))
 		if _, err := p.r.ReadAt(header, p.offset); err != nil {

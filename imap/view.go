@@ -33,6 +33,9 @@ type view struct {
 
 	contexts []*standing // searches whose results the client is told changes of
 
+	resets   uint64 // RESETKEYs up to here are told
+	ownReset uint64 // this session's last one
+
 	changes storage.Changes // reused by sync
 }
 

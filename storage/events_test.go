@@ -113,7 +113,7 @@ func TestUpgradeFromVersion1(t *testing.T) {
 	deliver(t, s, testBody(1, 700), alice.ID)
 	// What later versions brought, undone.
 	if err := s.write(t.Context(), "test", func(t *tx) error {
-		return t.script("DROP TABLE events; DROP TABLE metadata; DROP TABLE packed; ALTER TABLE mailboxes DROP COLUMN edited; DROP TABLE sts_policies; DROP TABLE tls_sessions")
+		return t.script("DROP TABLE events; DROP TABLE metadata; DROP TABLE packed; ALTER TABLE mailboxes DROP COLUMN edited; DROP TABLE sts_policies; DROP TABLE tls_sessions; DROP TABLE access_keys")
 	}); err != nil {
 		t.Fatal(err)
 	}

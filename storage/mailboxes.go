@@ -243,8 +243,10 @@ func (t *tx) dropMailbox(a AccountID, id MailboxID, name, use string, validity u
 	if _, err := t.exec("DELETE FROM keywords WHERE mailbox = ?", id); err != nil {
 		return err
 	}
-	if _, err := t.exec("DELETE FROM metadata WHERE account = ? AND mailbox = ?", a, id); err != nil {
-		return err
+	for _, table := range []string{"metadata", "access_keys"} {
+		if _, err := t.exec("DELETE FROM "+table+" WHERE account = ? AND mailbox = ?", a, id); err != nil {
+			return err
+		}
 	}
 	if _, err := t.exec("DELETE FROM mailboxes WHERE id = ?", id); err != nil {
 		return err

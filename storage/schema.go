@@ -33,9 +33,14 @@ var schemaBodies string
 //go:embed schema_tls.sql
 var schemaTLS string
 
+// schemaAccessKeys adds mailbox access keys.
+//
+//go:embed schema_accesskeys.sql
+var schemaAccessKeys string
+
 // migrations are the schema's steps, append-only: [i] leads from version i to i+1.
 func migrations() []string {
-	return []string{schemaV1, schemaV2, schemaMetadata, schemaPacked, schemaBodies, schemaTLS}
+	return []string{schemaV1, schemaV2, schemaMetadata, schemaPacked, schemaBodies, schemaTLS, schemaAccessKeys}
 }
 
 // chunkBits: a chunk's rowid is its body's id shifted by so many bits, plus its
