@@ -36,16 +36,11 @@ func (s *session) readSearchReturn(a *searchArgs) error {
 	if err := s.rd.SP(); err != nil {
 		return err
 	}
-	empty := true
-	err := s.rd.List(func() error {
-		empty = false
-		return s.readReturnOption(a)
-	})
-	if err != nil {
+	if err := s.rd.List(func() error { return s.readReturnOption(a) }); err != nil {
 		return err
 	}
-	if empty {
-		a.results = returnAll // RFC 9051 6.4.4: an empty list means ALL
+	if a.results&^returnContext == 0 {
+		a.results |= returnAll // RFC 9051 6.4.4: an empty list means ALL; a hint adds nothing
 	}
 	return s.rd.SP()
 }
