@@ -23,7 +23,7 @@ import (
 
 // measured runs a server that was built without the race detector, which
 // would take several times the memory.
-func measured(t *testing.T, changes ...section) *server {
+func measured(t testing.TB, changes ...section) *server {
 	t.Helper()
 	program := os.Getenv("POSTHORN_BINARY")
 	if program == "" {

@@ -43,7 +43,7 @@ postlog unix-dgram n - n - 1 postlogd
 // startPostfix runs Postfix until the test ends; it hands mail for elsewhere to
 // relay, unless more settings say otherwise. Where it is not installed, or we may
 // not run it, the test is skipped.
-func startPostfix(t *testing.T, relay string, more ...string) *postfix {
+func startPostfix(t testing.TB, relay string, more ...string) *postfix {
 	t.Helper()
 	program(t, "postfix")
 	if os.Geteuid() != 0 {
@@ -114,7 +114,7 @@ func (p *postfix) log() string {
 }
 
 // mail are the messages that it has for post.example.
-func (p *postfix) mail(t *testing.T) []string {
+func (p *postfix) mail(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob(p.dir + "/mail/box/new/*")
 	if err != nil {
