@@ -27,6 +27,10 @@ type Config struct {
 	// SPF says what becomes of mail that SPF fails where there is no DMARC
 	// policy: "enforce" refuses it, "quarantine" and "report" as above.
 	SPF string `toml:"spf"`
+	// ClientNames says what becomes of mail from a client without a name in the DNS:
+	// none leads back to its address, and neither does HELO's. Not of mail that SPF
+	// or DKIM vouches for. "report", "quarantine" or "enforce".
+	ClientNames string `toml:"client_names"`
 	// Timeout bounds all checks of a message together.
 	Timeout time.Duration `toml:"timeout"`
 	// MaxSignatures are checked of a message.
@@ -39,7 +43,7 @@ type Config struct {
 // DefaultConfig is what holds where the file is silent.
 func DefaultConfig() Config {
 	return Config{
-		Verify: true, Sign: true, DMARC: PolicyEnforce, SPF: PolicyJunk,
+		Verify: true, Sign: true, DMARC: PolicyEnforce, SPF: PolicyJunk, ClientNames: PolicyReport,
 		Timeout:       20 * time.Second, // RFC 7208 4.6.4 wants no less
 		MaxSignatures: 8,
 	}
@@ -48,7 +52,7 @@ func DefaultConfig() Config {
 // Validate names the first value that cannot work, and brings domains into
 // their normal form.
 func (c *Config) Validate() error {
-	for _, p := range []struct{ key, value string }{{"dmarc", c.DMARC}, {"spf", c.SPF}} {
+	for _, p := range []struct{ key, value string }{{"dmarc", c.DMARC}, {"spf", c.SPF}, {"client_names", c.ClientNames}} {
 		if p.value != PolicyEnforce && p.value != PolicyJunk && p.value != PolicyReport {
 			return fmt.Errorf("%s is %q: write %q, %q or %q", p.key, p.value, PolicyEnforce, PolicyJunk, PolicyReport)
 		}

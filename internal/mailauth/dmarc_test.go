@@ -258,7 +258,7 @@ func TestResultsFieldTellsAll(t *testing.T) {
 
 func TestSettingsAreChecked(t *testing.T) {
 	for _, change := range []func(*mailauth.Config){
-		func(c *mailauth.Config) { c.DMARC = "on" }, func(c *mailauth.Config) { c.SPF = "" }, func(c *mailauth.Config) { c.Timeout = 0 },
+		func(c *mailauth.Config) { c.DMARC = "on" }, func(c *mailauth.Config) { c.SPF = "" }, func(c *mailauth.Config) { c.ClientNames = "x" }, func(c *mailauth.Config) { c.Timeout = 0 },
 		func(c *mailauth.Config) { c.MaxSignatures = 0 }, func(c *mailauth.Config) { c.TrustedForwarders = []string{"a b"} },
 	} {
 		c := mailauth.DefaultConfig()

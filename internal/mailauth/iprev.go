@@ -11,8 +11,9 @@ import (
 )
 
 // IPRev says whether the client's address has a name that leads back to it,
-// RFC 8601 3, and whether HELO's name leads to it. It is recorded, and no mail
-// is refused for it: too much honest mail comes from hosts without.
+// RFC 8601 3, and whether HELO's name leads to it. It is recorded, and unless the
+// operator wants it no mail is refused for it: too much honest mail comes from
+// hosts without.
 type IPRev struct {
 	Result Result // "" when it was not made
 	Client netip.Addr

@@ -128,3 +128,38 @@ func TestReverseNamesAreConfirmed(t *testing.T) {
 		}
 	}
 }
+
+func TestNamelessClientsAreJunkOnlyWhereWanted(t *testing.T) {
+	z := exampleZone(t)
+	z.Add(t, `vouched.example. TXT "v=spf1 ip4:10.0.0.4 -all"`)
+	z.Fail("broken.example.net", dns.RcodeServerFailure)
+	z.Fail("7.2.0.192.in-addr.arpa", dns.RcodeServerFailure)
+	signed := authentic(t, z, "signed.example", letter)
+	for _, tt := range []struct {
+		client, helo, sender, text string
+		nameless                   bool
+	}{
+		{"10.0.0.4", "bob.example.com", "", letter, true},
+		{"10.0.0.4", "localhost", "", letter, true},
+		{"10.0.0.4", "[10.0.0.4]", "a@nowhere.example", letter, true},
+		{"10.0.0.4", "x", "a@vouched.example", letter, false},
+		{"10.0.0.4", "x", "", signed, false},
+		{"10.0.0.4", "broken.example.net", "", letter, false}, // the DNS could not say
+		{"192.0.2.7", "x", "", letter, false},                 // likewise
+		{"192.0.2.65", "bob.example.com", "", letter, false},  // amy.example.com
+		{"192.0.2.66", "bob.example.com", "", letter, false},
+	} {
+		for policy, want := range map[string]mailauth.Disposition{
+			mailauth.PolicyReport: mailauth.Accept, mailauth.PolicyJunk: mailauth.Junk, mailauth.PolicyEnforce: mailauth.Refuse,
+		} {
+			if !tt.nameless {
+				want = mailauth.Accept
+			}
+			j := newJudge(t, z, func(c *mailauth.Config) { c.ClientNames = policy })
+			r := j.look(tt.client, tt.helo, tt.sender, tt.text)
+			if advice := j.Advise(r); advice.Disposition != want {
+				t.Errorf("%s, %s, <%s>, %s: %+v; %+v", tt.client, tt.helo, tt.sender, policy, advice, r.IPRev)
+			}
+		}
+	}
+}

@@ -106,7 +106,25 @@ func (v *Verifier) Advise(r *Results) Advice {
 	if advice := v.adviseDMARC(r); advice.Disposition != Accept {
 		return advice
 	}
-	return v.adviseSPF(r)
+	if advice := v.adviseSPF(r); advice.Disposition != Accept {
+		return advice
+	}
+	return v.adviseNames(r)
+}
+
+// adviseNames is for clients that no name in the DNS leads to. What the DNS could
+// not say counts for the client.
+func (v *Verifier) adviseNames(r *Results) Advice {
+	nameless := r.IPRev.Result == Fail && (r.IPRev.HeloResult == Fail || r.IPRev.HeloResult == None)
+	vouched := r.SPF.Result == Pass || slices.ContainsFunc(r.DKIM, func(s Signature) bool { return s.Result == Pass })
+	if v.config.ClientNames == PolicyReport || !nameless || vouched || v.forwarded(r) {
+		return Advice{}
+	}
+	why := "No name in the DNS leads to " + r.IPRev.Client.String()
+	if v.config.ClientNames == PolicyEnforce {
+		return Advice{Refuse, why}
+	}
+	return Advice{Junk, why}
 }
 
 func (v *Verifier) adviseDMARC(r *Results) Advice {
