@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -103,6 +104,7 @@ func TestEventsAreBoundedAndOldOnesGo(t *testing.T) {
 	}
 }
 
+// The first release's database, with mail in it, becomes one of today's.
 func TestUpgradeFromVersion1(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, quiet())
@@ -110,21 +112,25 @@ func TestUpgradeFromVersion1(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice := testAccount(t, s, "alice@example.org")
-	deliver(t, s, testBody(1, 700), alice.ID)
-	// What later versions brought, undone.
-	if err := s.write(t.Context(), "test", func(t *tx) error {
-		return t.script("DROP TABLE events; DROP TABLE metadata; DROP TABLE packed; ALTER TABLE mailboxes DROP COLUMN edited; DROP TABLE sts_policies; DROP TABLE tls_sessions; DROP TABLE access_keys")
-	}); err != nil {
-		t.Fatal(err)
+	for i, size := range []int{700, 2*chunkSize + 5, 20_000, 60} {
+		deliver(t, s, testBody(uint64(i), size), alice.ID)
 	}
-	if err := s.writer.between(t.Context(), func(c *conn) error { return c.script("PRAGMA user_version = 1") }); err != nil {
-		t.Fatal(err)
-	}
+	testExpunge(t, s, alice.ID, inbox(t, s, alice.ID), 4)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	makeVersion1(t, dir)
 	s = openTest(t, dir, quiet())
-	whole(t, s, alice.ID, inbox(t, s, alice.ID), 1)
+	box := inbox(t, s, alice.ID)
+	for uid := UID(1); uid <= 4; uid++ {
+		whole(t, s, alice.ID, box, uid)
+	}
+	bodies := number(t, s, "SELECT count(*) FROM bodies")
+	deliver(t, s, testBody(2, 20_000), alice.ID) // it is there already
+	deliver(t, s, testBody(9, 800), alice.ID)
+	if n := number(t, s, "SELECT count(*) FROM bodies"); n != bodies+1 {
+		t.Errorf("%d bodies became %d", bodies, n)
+	}
 	if err := s.Record(t.Context(), []Event{{Kind: "refused", Names: []string{"a@example.org"}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -136,5 +142,47 @@ func TestUpgradeFromVersion1(t *testing.T) {
 	}
 	if names, _ := filepath.Glob(filepath.Join(dir, snapshotDir, "schema-1-*.db")); len(names) != 1 {
 		t.Errorf("snapshots: %q", names)
+	}
+	sound(t, s)
+}
+
+// makeVersion1 puts the rows of a closed store, as far as the first schema has a
+// place for them, into a database of that schema, and this in the store's place.
+func makeVersion1(t *testing.T, dir string) {
+	t.Helper()
+	now, old := filepath.Join(dir, databaseName), filepath.Join(dir, "version1.db")
+	c, err := openConn(fileURI(old), writerPragmas())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(text string) {
+		if err := c.script(text); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	run(schemaV1)
+	run("PRAGMA foreign_keys = OFF; PRAGMA user_version = 1; ATTACH '" + now + "' AS now")
+	var tables []string
+	rows, err := c.query("SELECT name FROM main.sqlite_master WHERE type = 'table' ORDER BY name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.next() {
+		tables = append(tables, rows.string(0))
+	}
+	for _, table := range tables {
+		var columns string
+		if err := c.queryRow("SELECT group_concat(name) FROM pragma_table_info(?, 'main')", table).scan(&columns); err != nil {
+			t.Fatal(err)
+		}
+		run("DELETE FROM main." + table)
+		run(fmt.Sprintf("INSERT INTO main.%s (%s) SELECT %s FROM now.%s", table, columns, columns, table))
+	}
+	run(fmt.Sprintf("DETACH now; PRAGMA application_id = %d", applicationID))
+	if err := c.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(old, now); err != nil {
+		t.Fatal(err)
 	}
 }
