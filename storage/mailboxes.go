@@ -24,21 +24,7 @@ func (s *Store) mailboxes(r *reader, where string, args ...any) ([]Mailbox, erro
 	var list []Mailbox
 	var firsts []UID
 	for rows.next() {
-		list = append(list, Mailbox{
-			ID:            MailboxID(rows.int(0)),
-			Account:       AccountID(rows.int(1)),
-			Name:          rows.string(2),
-			UIDValidity:   uint32(rows.int(3)),
-			UIDNext:       UID(rows.int(4)),
-			HighestModSeq: ModSeq(rows.int(5)),
-			ModSeq:        ModSeq(rows.int(6)),
-			SpecialUse:    rows.string(7),
-			Messages:      rows.int(8),
-			Unseen:        rows.int(9),
-			Deleted:       rows.int(10),
-			Size:          rows.int(11),
-			Created:       time.Unix(rows.int(12), 0),
-		})
+		list = append(list, mailboxOf(rows))
 		firsts = append(firsts, UID(rows.int(13)))
 	}
 	if err := rows.close(); err != nil {
@@ -294,15 +280,20 @@ func (s *Store) Subscribe(ctx context.Context, a AccountID, name string, on bool
 // Subscriptions are the subscribed names, in the order of their octets.
 func (s *Store) Subscriptions(ctx context.Context, a AccountID) ([]string, error) {
 	var names []string
-	err := s.read(ctx, "list subscriptions", func(r *reader) error {
-		rows, err := r.query("SELECT name FROM subscriptions WHERE account = ? AND active = 1 ORDER BY name", a)
-		if err != nil {
-			return err
-		}
-		for rows.next() {
-			names = append(names, rows.string(0))
-		}
-		return rows.close()
+	err := s.read(ctx, "list subscriptions", func(r *reader) (err error) {
+		names, err = r.subscriptions(a)
+		return err
 	})
 	return names, err
+}
+
+func (r *reader) subscriptions(a AccountID) (names []string, err error) {
+	rows, err := r.query("SELECT name FROM subscriptions WHERE account = ? AND active = 1 ORDER BY name", a)
+	if err != nil {
+		return nil, err
+	}
+	for rows.next() {
+		names = append(names, rows.string(0))
+	}
+	return names, rows.close()
 }

@@ -107,10 +107,11 @@ const (
 )
 
 type job struct {
-	fn    func(*tx) error
-	idle  bool // the sweeper's, for which nobody should wait long
-	state atomic.Int32
-	done  chan error
+	fn     func(*tx) error
+	idle   bool // the sweeper's, for which nobody should wait long
+	state  atomic.Int32
+	stamps []stamp // what it gave out, once done says that it has committed
+	done   chan error
 }
 
 // writer is the goroutine that runs every write on one connection.
@@ -172,22 +173,28 @@ func (s *Store) hand(ctx context.Context, op string, j *job) error {
 	}
 	select {
 	case err := <-j.done:
-		return wrap(op, err)
+		return j.end(ctx, op, err)
 	case <-ctx.Done():
 		if j.state.CompareAndSwap(jobWaiting, jobAbandoned) {
 			return wrap(op, ctx.Err())
 		}
-		return wrap(op, <-j.done)
+		return j.end(ctx, op, <-j.done)
 	case <-w.ended:
 		// The writer drained its line before it ended; this job either
 		// has its answer or came too late.
 		select {
 		case err := <-j.done:
-			return wrap(op, err)
+			return j.end(ctx, op, err)
 		default:
 			return wrap(op, ErrClosed)
 		}
 	}
+}
+
+// end is what the writer's answer means to the caller of write.
+func (j *job) end(ctx context.Context, op string, err error) error {
+	noteStamps(ctx, j.stamps)
+	return wrap(op, err)
 }
 
 // apart is work on the writer's connection outside of any transaction.
@@ -390,6 +397,7 @@ func (w *writer) finish(done []finished) {
 		for _, n := range f.tx.nudges {
 			w.s.watches.nudge(n)
 		}
+		f.stamps = f.tx.stamps
 		f.done <- nil
 	}
 	w.checkpoint()
