@@ -28,6 +28,11 @@ type call struct {
 	silent []storage.Message
 	// told: the command has told of the silent ones itself.
 	told bool
+	// expunges: the command expunges messages, so that EXPUNGE is its answer.
+	expunges bool
+	// heed is which events of the selected mailbox this command tells; nil: those
+	// that NOTIFY says.
+	heed *heed
 	// noSync leaves out the mailbox's news altogether: the command has told them.
 	noSync bool
 }
@@ -82,6 +87,8 @@ func sessionCommand(name []byte) (command, bool) {
 		return command{in: loggedIn, run: (*session).enable}, true
 	case "IDLE":
 		return command{in: loggedIn, run: (*session).idle}, true
+	case "NOTIFY":
+		return command{in: loggedIn, run: (*session).notify}, true
 	case "UNAUTHENTICATE":
 		return command{in: loggedIn, run: (*session).unauthenticateCommand}, true
 	}

@@ -88,6 +88,6 @@ func (s *session) enableCondstore() {
 		return
 	}
 	s.out = append(s.out, "* OK [HIGHESTMODSEQ "...)
-	s.out = wire.AppendNumber(s.out, uint64(s.box.toldExpunges))
+	s.out = wire.AppendNumber(s.out, uint64(s.box.told()))
 	s.out = append(s.out, "] Highest\r\n"...)
 }

@@ -53,12 +53,13 @@ func (s *session) expungeDeleted(uids []storage.UID) (gone []storage.UID, err er
 // syncExpunged tells the command's own expunges and gives a QRESYNC client the
 // HIGHESTMODSEQ that covers them (RFC 7162 3.2.7, 3.2.8).
 func (s *session) syncExpunged(c *call) error {
+	c.expunges = true
 	if err := s.sync(c); err != nil {
 		return err
 	}
 	c.noSync = true
 	if s.enabled.qresync {
-		c.code = "HIGHESTMODSEQ " + string(wire.AppendNumber(nil, uint64(s.box.toldExpunges)))
+		c.code = "HIGHESTMODSEQ " + string(wire.AppendNumber(nil, uint64(s.box.told())))
 	}
 	return nil
 }

@@ -15,17 +15,12 @@ func (s *session) idle(*call) error {
 	s.out = append(s.out, "+ idling\r\n"...)
 	s.idling = true
 	defer func() { s.idling = false }()
-	stop := make(chan struct{})
-	defer close(stop)
-	var news <-chan struct{}
-	if s.box != nil {
-		news = s.box.watch.C
-		if err := s.sync(&call{}); err != nil {
-			return s.idleError(err)
-		}
+	s.stillHere.Store(false)
+	if err := s.tellNews(); err != nil {
+		return s.idleError(err)
 	}
 	var annotated <-chan struct{}
-	if s.annotations != nil {
+	if s.annotations != nil && s.notifier == nil {
 		// A watch of IDLE's own, for wakeOn takes its nudges.
 		watch := s.srv.o.Store.WatchAccount(s.id.Account)
 		defer watch.Close()
@@ -40,7 +35,15 @@ func (s *session) idle(*call) error {
 	if s.srv.cfg.Keepalive > 0 {
 		s.raw.setDeadline(time.Time{})
 	}
-	go s.wakeOn(news, annotated, stop)
+	if s.notifier == nil || s.notifier.watch == nil { // or its goroutine wakes us
+		stop := make(chan struct{})
+		defer close(stop)
+		var news <-chan struct{}
+		if s.box != nil && s.notifier == nil {
+			news = s.box.watch.C
+		}
+		go s.wakeOn(news, annotated, stop)
+	}
 	// The wakes run idleNews within this read.
 	line, err := s.rd.Line()
 	if err != nil {
@@ -65,6 +68,7 @@ func (s *session) wakeOn(news, annotated, stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-news:
+			s.nudged.Store(true)
 		case <-annotated:
 		case <-due:
 			s.stillHere.Store(true)
@@ -75,10 +79,9 @@ func (s *session) wakeOn(news, annotated, stop <-chan struct{}) {
 
 // idleNews tells what there is to tell to an idling client.
 func (s *session) idleNews() error {
-	if s.box != nil {
-		if err := s.sync(&call{}); err != nil {
-			return s.idleError(err)
-		}
+	s.nudged.Store(false)
+	if err := s.tellNews(); err != nil {
+		return s.idleError(err)
 	}
 	if s.annotations != nil {
 		s.annotations.look = true
@@ -89,7 +92,7 @@ func (s *session) idleNews() error {
 	if s.stillHere.Swap(false) && len(s.out) == 0 {
 		s.untagged("OK Still here")
 	}
-	return s.flush()
+	return s.rest()
 }
 
 // idleError ends the session for a fault of the store, since IDLE has no other

@@ -220,6 +220,11 @@ func (s *session) listNames(q *listRequest) (*listedNames, error) {
 			return nil, err
 		}
 	}
+	return q.names(boxes, subscribed), nil
+}
+
+// names joins mailboxes and subscriptions.
+func (q *listRequest) names(boxes []storage.Mailbox, subscribed []string) *listedNames {
 	l := &listedNames{
 		all:    make([]*listed, 0, len(boxes)),
 		byName: make(map[string]*listed, len(boxes)+len(subscribed)),
@@ -249,7 +254,7 @@ func (s *session) listNames(q *listRequest) (*listedNames, error) {
 		}
 		return strings.Compare(a.name, b.name)
 	})
-	return l, nil
+	return l
 }
 
 // get finds a name or adds it.

@@ -10,7 +10,11 @@ import (
 // maxFilterNames bounds the names in the mailbox filters of one command.
 const maxFilterNames = 1000
 
-// filterKind is a kind of filter-mailboxes (RFC 5465 6, RFC 7377 2.2).
+// errTooManyNames refuses more of them.
+var errTooManyNames = no("LIMIT", "Too many mailboxes are named")
+
+// filterKind is a kind of filter-mailboxes (RFC 5465 6, RFC 7377 2.2). A later one
+// is more particular than those before it.
 type filterKind uint8
 
 const (
@@ -55,7 +59,7 @@ func (f *mailboxFilter) matches(name, use string, subscribed map[string]bool) bo
 	return false
 }
 
-// readMailboxFilter reads a filter-mailboxes of ESEARCH.
+// readMailboxFilter reads a filter-mailboxes of ESEARCH or NOTIFY.
 func (s *session) readMailboxFilter() (f mailboxFilter, err error) {
 	name, err := s.rd.Keyword()
 	if err != nil {
@@ -100,7 +104,7 @@ func (s *session) readFilterNames(f *mailboxFilter) error {
 			return err
 		}
 		if count++; count > maxFilterNames {
-			return no("LIMIT", "Too many mailboxes are named")
+			return errTooManyNames
 		}
 		if !ok {
 			return nil

@@ -39,11 +39,11 @@ func (s *session) endMetadata() {
 }
 
 // tellAnnotations names the entries that others have changed, of a mailbox in one
-// response.
+// response, after ENABLE METADATA.
 func (s *session) tellAnnotations() error {
 	x := s.annotations
-	if x == nil {
-		return nil
+	if x == nil || s.notifier != nil {
+		return nil // NOTIFY says what is told, once it was used (RFC 5465 3.1)
 	}
 	select {
 	case <-x.watch.C:
@@ -59,11 +59,16 @@ func (s *session) tellAnnotations() error {
 		return err
 	}
 	x.mark = max(x.mark, now)
+	return s.tellEntries(changes, func(c *storage.AnnotationChange) bool { return c.ModSeq != x.own })
+}
+
+// tellEntries names those of the changed entries that the session is to hear of.
+func (s *session) tellEntries(changes []storage.AnnotationChange, wanted func(*storage.AnnotationChange) bool) error {
 	open := false
 	last := storage.MailboxID(0)
 	for i := range changes {
 		c := &changes[i]
-		if c.ModSeq == x.own {
+		if !wanted(c) {
 			continue
 		}
 		if !open || c.Mailbox != last || len(s.out) >= flushSize {

@@ -169,7 +169,8 @@ func (s *session) takeView(id storage.MailboxID, readOnly bool) (*storage.Snapsh
 		box: snap.Mailbox, readOnly: readOnly, watch: watch,
 		uids: snap.UIDs, uidNext: snap.Mailbox.UIDNext,
 		mark: snap.Mailbox.HighestModSeq, toldExpunges: snap.Mailbox.HighestModSeq,
-		keywords: snap.Keywords, resets: s.srv.resets.count.Load(),
+		toldFlags: snap.Mailbox.HighestModSeq,
+		keywords:  snap.Keywords, resets: s.srv.resets.count.Load(),
 	}
 	v.recent.add(snap.FirstRecent, snap.Mailbox.UIDNext)
 	s.box, s.state = v, selected
@@ -247,7 +248,7 @@ func (s *session) resync(q *qresync) error {
 			known = append(known, m)
 		}
 	}
-	return s.tellFlags(&call{uid: true}, known, math.MaxUint32)
+	return s.tellFlags(&call{uid: true}, known, math.MaxUint32, true)
 }
 
 // vanished are the UIDs that the client may hold and that are gone.

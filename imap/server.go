@@ -38,7 +38,8 @@ type Server struct {
 	log     *slog.Logger
 	clients *listener.Set
 
-	progressEvery time.Duration // between INPROGRESS responses
+	progressEvery   time.Duration // between INPROGRESS responses
+	notifyMailboxes int           // maxNotifyMailboxes, but in tests
 
 	resets keyResets
 	noKey  []byte // an access key of no mailbox
@@ -49,7 +50,7 @@ func New(cfg Config, o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Server{cfg: cfg, o: o, log: o.Logger, progressEvery: progressEvery, noKey: make([]byte, 32)}
+	s := &Server{cfg: cfg, o: o, log: o.Logger, progressEvery: progressEvery, notifyMailboxes: maxNotifyMailboxes, noKey: make([]byte, 32)}
 	rand.Read(s.noKey) // never fails
 	s.clients = listener.New(listener.Options{
 		Service: "imap", Trusted: o.Trusted, PlaintextOnLoopback: o.PlaintextOnLoopback, Logger: o.Logger,

@@ -14,6 +14,7 @@ import (
 	"posthorn/auth"
 	"posthorn/imap/wire"
 	"posthorn/internal/listener"
+	"posthorn/storage"
 )
 
 // maxErrors is how many BADs in a row end a session.
@@ -40,6 +41,7 @@ type session struct {
 	inCommand   bool        // a wake must not say BYE now
 	idling      bool        // IDLE waits for DONE
 	stillHere   atomic.Bool // IDLE's keepalive is due
+	nudged      atomic.Bool // NOTIFY's watch has seen something
 	errors      int         // BADs in a row
 
 	state   states
@@ -47,7 +49,9 @@ type session struct {
 	enabled features
 	box     *view // the selected mailbox; nil in other states
 
-	annotations *annotationNews // after ENABLE METADATA; else nil
+	annotations *annotationNews  // after ENABLE METADATA; else nil
+	notifier    *notifier        // nil: NOTIFY was not used
+	stamps      []storage.ModSeq // with NOTIFY: what was stamped since the last command began
 }
 
 // features are what a client has switched on.
@@ -73,6 +77,7 @@ func newSession(srv *Server, conn net.Conn, from listener.Client) *session {
 func (s *session) Serve() {
 	defer s.unauthenticated()
 	defer s.deselect()
+	defer s.stopNotifier()
 	s.loginBy = time.Now().Add(s.srv.cfg.LoginTimeout)
 	s.raw.setDeadline(s.loginBy)
 	if s.from.ImplicitTLS {
@@ -120,7 +125,10 @@ func (s *session) loop() error {
 	s.raw.setOnWake(s.woken)
 	for {
 		s.raw.setDeadline(s.deadline())
-		err := s.rest()
+		err := s.pushNews()
+		if err == nil {
+			err = s.rest()
+		}
 		if err == nil {
 			err = s.rd.Wait()
 		}
@@ -128,11 +136,17 @@ func (s *session) loop() error {
 			return s.readError(err)
 		}
 		s.inCommand = true
+		s.stamps = s.stamps[:0]
 		err = s.command()
-		s.inCommand = false
 		if err != nil {
 			return err
 		}
+		// What a refused command has left unread belongs to it: until it is
+		// skipped, a wake would take the client for one in a command.
+		if err := s.rd.Discard(); err != nil {
+			return s.readError(err)
+		}
+		s.inCommand = false
 		if s.stopping.Load() {
 			return &bye{"UNAVAILABLE", textShutdown}
 		}
@@ -141,7 +155,7 @@ func (s *session) loop() error {
 
 // woken runs when the session is woken while it reads: by a shutdown, which
 // waits for the end of a command under way while it has patience, or by news
-// during IDLE.
+// during IDLE and, with NOTIFY, between commands.
 func (s *session) woken() error {
 	if s.interrupted.Load() || s.stopping.Load() && (s.idling || !s.inCommand) {
 		return &bye{"UNAVAILABLE", textShutdown}
@@ -149,7 +163,13 @@ func (s *session) woken() error {
 	if s.idling {
 		return s.idleNews()
 	}
-	return nil
+	if s.inCommand {
+		return nil // the loop looks after it
+	}
+	if err := s.pushNews(); err != nil {
+		return err
+	}
+	return s.rest()
 }
 
 // Stop asks the session to end when it is between commands. Any goroutine may.

@@ -39,7 +39,10 @@ func (s *session) store(c *call) error {
 		return err
 	})
 	if a.silent {
-		c.silent = s.box.foreseen(&res)
+		c.silent = res.Changed
+		if s.heeds(c).flags {
+			c.silent = s.box.foreseen(&res)
+		}
 	}
 	if err != nil {
 		return err
@@ -183,7 +186,7 @@ func (s *session) tellUnchanged(c *call, a *storeArgs, uids []storage.UID, res *
 				gone = true
 				continue
 			}
-			if m.ModSeq > s.box.mark {
+			if m.ModSeq > s.box.mark && s.heeds(c).flags {
 				continue // changed by somebody else meanwhile: sync tells it
 			}
 			s.out = s.beginFetch(s.out, s.box.seq(m.UID), m.UID)

@@ -18,8 +18,13 @@ const keepChanges = 32
 // each change is told once, the session's own included.
 func (s *session) sync(c *call) error {
 	v := s.box
+	heed := s.heeds(c)
+	since := v.mark
+	if heed.flags {
+		since = min(since, v.toldFlags)
+	}
 	ch := &v.changes
-	if err := s.srv.o.Store.Changes(s.ctx, s.id.Account, v.box.ID, v.mark, ch); err != nil {
+	if err := s.srv.o.Store.Changes(s.ctx, s.id.Account, v.box.ID, since, ch); err != nil {
 		return err
 	}
 	if ch.Gone {
@@ -28,8 +33,14 @@ func (s *session) sync(c *call) error {
 	if err := s.hold(ch); err != nil {
 		return err
 	}
-	v.mark = ch.HighestModSeq
 	s.tellKeyReset()
+	if !heed.news {
+		return s.syncOwn(c, ch)
+	}
+	v.mark = ch.HighestModSeq
+	if heed.flags {
+		v.toldFlags = v.mark
+	}
 	s.tellLeft()
 	if !c.keepExpunged {
 		s.tellExpunged()
@@ -40,14 +51,15 @@ func (s *session) sync(c *call) error {
 	known := v.uidNext
 	s.tellNew(ch)
 	s.tellKeywords(ch.Keywords)
-	err := s.tellFlags(c, ch.Messages, known)
+	err := s.fetchNew(heed, ch.Messages, known)
+	if err == nil {
+		err = s.tellFlags(c, ch.Messages, known, heed.flags)
+	}
 	if err == nil {
 		err = s.tellUpdates(ch.Messages, known)
 	}
-	if c.keepExpunged && len(v.held) > 0 && s.enabled.qresync {
-		// RFC 7162 3.2: a client that has seen higher MODSEQs must not take them
-		// for the point up to which it knows of all expunges.
-		s.tellCode("HIGHESTMODSEQ", uint64(v.toldExpunges), "Expunges are held back")
+	if c.keepExpunged && len(v.held) > 0 {
+		s.heldBack()
 	}
 	if cap(ch.Messages) > keepChanges {
 		ch.Messages = nil
@@ -56,6 +68,32 @@ func (s *session) sync(c *call) error {
 		ch.Expunged = nil
 	}
 	return err
+}
+
+// syncOwn is sync where the client does not want to hear of the mailbox (RFC 5465
+// 3.1: SELECTED NONE): it tells what the command itself did. All else stays to
+// be told, should the client change its mind.
+func (s *session) syncOwn(c *call, ch *storage.Changes) error {
+	if len(s.stamps) == 0 {
+		return nil
+	}
+	if c.expunges {
+		s.tellExpunged()
+	}
+	s.tellKeywords(ch.Keywords)
+	return s.tellFlags(c, ch.Messages, s.box.uidNext, false)
+}
+
+// heldBack is said of expunges that this command may not tell.
+func (s *session) heldBack() {
+	if s.enabled.qresync {
+		// RFC 7162 3.2: a client that has seen higher MODSEQs must not take them
+		// for the point up to which it knows of all expunges.
+		s.tellCode("HIGHESTMODSEQ", uint64(s.box.told()), "Expunges are held back")
+	}
+	if s.notifier != nil && !s.notifier.delayed {
+		s.nudged.Store(true) // RFC 5465 6.1.1: at once when the command has ended
+	}
 }
 
 // hold notes which of the view's messages are gone.
@@ -230,8 +268,9 @@ func (v *view) appendKeywordNames(dst []byte) []byte {
 }
 
 // tellFlags tells the flags of messages below known, the UIDNEXT before this sync.
-// Those that c's own STORE.SILENT set are left out, or reduced to their MODSEQ.
-func (s *session) tellFlags(c *call, changed []storage.Message, known storage.UID) error {
+// Those that c's own STORE.SILENT set are left out, or reduced to their MODSEQ;
+// without others only the command's own changes are told.
+func (s *session) tellFlags(c *call, changed []storage.Message, known storage.UID, others bool) error {
 	v := s.box
 	silent := c.silent
 	for i := range changed {
@@ -241,6 +280,9 @@ func (s *session) tellFlags(c *call, changed []storage.Message, known storage.UI
 		}
 		for len(silent) > 0 && silent[0].UID < m.UID {
 			silent = silent[1:]
+		}
+		if !others && !slices.Contains(s.stamps, m.ModSeq) {
+			continue
 		}
 		own := len(silent) > 0 && silent[0].UID == m.UID && silent[0].ModSeq == m.ModSeq
 		if own && (c.told || !s.enabled.condstore) {
@@ -295,9 +337,10 @@ func (s *session) appendChange(dst []byte, c *call, m *storage.Message, own bool
 
 // tellsUIDs reports whether what is told of a message unasked names its UID: after
 // a UID command, for CONDSTORE, which QRESYNC brings with it, by RFC 7162 3.2.4,
-// in IMAP4rev2 by RFC 9051 appendix E; a UIDFETCH has it anyway.
+// in IMAP4rev2 by RFC 9051 appendix E, after NOTIFY by RFC 5465 5.1; a UIDFETCH
+// has it anyway.
 func (s *session) tellsUIDs(byUID bool) bool {
-	return (byUID || s.enabled.condstore || s.enabled.rev2) && !s.enabled.uidOnly
+	return (byUID || s.enabled.condstore || s.enabled.rev2 || s.notifier != nil) && !s.enabled.uidOnly
 }
 
 // appendFlags appends a message's flag list.

@@ -9,6 +9,7 @@ func (s *session) unauthenticateCommand(c *call) error {
 		return err
 	}
 	c.noSync = true
+	s.stopNotifier()
 	s.deselect()
 	s.unauthenticated()
 	s.enabled = features{}

@@ -20,10 +20,11 @@ type view struct {
 	// held are expunged messages that the client still counts, ascending.
 	held []storage.UID
 	// mark is the ModSeq up to which everything was read into the view;
-	// toldExpunges the one up to which no expunge is held back. No HIGHESTMODSEQ
-	// beyond toldExpunges is ever sent.
+	// toldExpunges the one up to which no expunge is held back, toldFlags the one
+	// up to which no change of flags is (NOTIFY without FlagChange).
 	mark         storage.ModSeq
 	toldExpunges storage.ModSeq
+	toldFlags    storage.ModSeq
 	uidNext      storage.UID
 	recent       recentSet
 	keywords     []string // the mailbox's list, by bit
@@ -38,6 +39,10 @@ type view struct {
 
 	changes storage.Changes // reused by sync
 }
+
+// told is the ModSeq up to which the client knows everything: no HIGHESTMODSEQ
+// beyond it is ever sent.
+func (v *view) told() storage.ModSeq { return min(v.toldExpunges, v.toldFlags) }
 
 // recentSet is which messages are \Recent to this session: ascending, disjoint
 // spans of UIDs.
@@ -158,6 +163,10 @@ func (s *session) deselect() {
 		return
 	}
 	s.box.watch.Close()
+	if s.notifier != nil {
+		s.notifier.leaves(s.box)
+		s.nudged.Store(true)
+	}
 	s.box = nil
 	s.state = authenticated
 }
