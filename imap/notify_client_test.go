@@ -21,7 +21,8 @@ type mailReader struct {
 	t     *testing.T
 	tag   int
 	boxes map[string]*readBox
-	at    string   // the selected mailbox
+	at    string   // the selected mailbox, as of what was heard
+	next  string   // that is being selected
 	stale []string // to visit
 	done  bool     // the marker has come
 }
@@ -57,6 +58,9 @@ func (m *mailReader) run(command string) {
 
 func (m *mailReader) hear(line string) {
 	m.t.Helper()
+	if strings.HasPrefix(line, "* OK [CLOSED]") {
+		m.at = m.next // what came before was about the old one (RFC 7162 3.2.11)
+	}
 	box := m.boxes[m.at]
 	if x := codeLine.FindStringSubmatch(line); x != nil {
 		if x[1] == "UIDVALIDITY" {
@@ -86,7 +90,9 @@ func (m *mailReader) hear(line string) {
 // visit selects a mailbox for what has changed since the last visit.
 func (m *mailReader) visit(name string) {
 	m.t.Helper()
-	m.at = name
+	if m.next = name; m.at == "" {
+		m.at = name
+	}
 	box := m.boxes[name]
 	if box == nil {
 		m.boxes[name] = &readBox{flags: map[string]string{}}
