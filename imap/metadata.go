@@ -251,6 +251,8 @@ func (s *session) setMetadata(*call) error {
 	switch {
 	case errors.Is(err, storage.ErrTooMany):
 		return errTooManyEntries()
+	case errors.Is(err, storage.ErrOverQuota):
+		return no("OVERQUOTA", "The account's annotations take too much room")
 	case err != nil:
 		return err
 	}

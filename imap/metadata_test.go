@@ -69,7 +69,7 @@ func TestMetadataFlood(t *testing.T) {
 		{"INBOX", 0, 9, value, "a NO [LIMIT] "}, // 540 KiB at once
 		{"INBOX", 0, 8, value, "a OK "}, {"INBOX", 8, 16, value, "a OK "}, {"INBOX", 16, 24, value, "a OK "}, {"INBOX", 24, 32, value, "a OK "},
 		{"INBOX", 32, 40, value, "a OK "}, {"INBOX", 40, 48, value, "a OK "}, {"INBOX", 48, 56, value, "a OK "}, {"INBOX", 56, 64, value, "a OK "},
-		{"Sent", 0, 8, value, "a NO [OVERQUOTA] "},
+		{"Sent", 0, 8, value, "a NO [OVERQUOTA] The account's annotations "},
 		{"INBOX", 64, 101, "x", "a NO [METADATA TOOMANY] "}, {"INBOX", 64, 100, "x", "a OK "}, {"INBOX", 100, 101, "x", "a NO [METADATA TOOMANY] "},
 		{"INBOX", 99, 100, "changed", "a OK "},
 		{"Sent", 0, 1, strings.Repeat("v", storage.MaxMetadataValue+1), "a NO [METADATA MAXSIZE 65536] "},
