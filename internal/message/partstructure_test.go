@@ -45,3 +45,39 @@ func TestPartStructure(t *testing.T) {
 		t.Errorf("a multipart becomes %s", got)
 	}
 }
+
+// What the table has as a part has a structure. (So has the empty part that stands for
+// a multipart's missing ones.)
+func FuzzPartStructure(f *testing.F) {
+	for _, text := range []string{
+		"Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n\r\nx\r\n--a\r\nContent-Type: message/rfc822\r\n\r\nSubject: y\r\n\r\nz\r\n--a--\r\n",
+		"Content-Type: message/rfc822\r\n\r\nContent-Type: multipart/digest; boundary=a\r\n\r\n--a\r\n\r\nSubject: x\r\n\r\ny\r\n",
+		"Content-Type: multipart/mixed; boundary=a\r\n\r\nno parts\r\n", "Content-Type: message/rfc822\r\n\r\n", "Subject: x\r\n\r\n",
+		"Content-Type: text/plain; name*=utf-8''%e4%b8%ad%22\r\nContent-Description: a\\\"(b\r\n\r\n",
+	} {
+		f.Add(text)
+	}
+	paths := [][]uint32{nil, {1}, {2}, {3}, {1, 1}, {1, 2}, {2, 1}, {2, 2}, {1, 1, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 1, 1}}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := Parse(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		for _, path := range paths {
+			for _, section := range []Section{SectionAll, SectionText} {
+				b, ok := AppendPartStructure(nil, p.Structure, path, section)
+				_, _, there := Parts(p.Parts).Range(path, section, 0)
+				if there && !ok {
+					t.Errorf("%v %d: the table has it, the structure not: %s", path, section, p.Structure)
+				}
+				if !ok {
+					continue
+				}
+				s := structureScanner{b: AppendReturnedStructure(nil, b, "7bit", 1)}
+				if item := s.item(); len(item) != len(s.b) || len(item) == 0 || item[0] != '(' {
+					t.Errorf("%v: %s is not one list", path, s.b)
+				}
+			}
+		}
+	})
+}
