@@ -103,7 +103,9 @@ func (w *sweeper) rest(ctx context.Context) {
 	err := w.s.readers.trim()
 	if err == nil {
 		err = w.s.writer.between(ctx, func(c *conn) error {
-			return errors.Join(w.s.writer.emptyLog(), c.script("PRAGMA shrink_memory"))
+			// The log's space goes back unless a read uses the log: nobody waits for it.
+			return errors.Join(c.script("PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE)"),
+				c.script("PRAGMA busy_timeout = 10000; PRAGMA shrink_memory"))
 		})
 	}
 	if err != nil && ctx.Err() == nil {

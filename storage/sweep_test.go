@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,6 +212,9 @@ func TestIdleStoreGivesMemoryBackOnce(t *testing.T) {
 	}
 	look(1000, 0)
 	look(3, 1)
+	if info, err := os.Stat(s.path(databaseName + "-wal")); err != nil || info.Size() != 0 {
+		t.Errorf("the log of an idle store: %v, %v", info, err)
+	}
 	look(3, 1)
 	whole(t, s, alice.ID, inbox(t, s, alice.ID), 1) // with new connections
 	look(1000, 1)
