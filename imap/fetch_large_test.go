@@ -85,3 +85,40 @@ func TestFetchOfDamagedMessagesGoesOn(t *testing.T) {
 		t.Error("the log has no word of it")
 	}
 }
+
+// A client that stops reading in the middle of a FETCH keeps neither the writer
+// nor a read of the store: others write, the log is emptied, and what is freed
+// under it is still there when it goes on.
+func TestAClientThatStopsReadingHoldsNobodyUp(t *testing.T) {
+	h := newHarness(t)
+	whole := "Subject: large\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 350_000) // more than the sockets hold
+	if err := h.deliver("alice", "INBOX", whole); err != nil {
+		t.Fatal(err)
+	}
+	slow := h.login(t, alice)
+	slow.send("a SELECT INBOX")
+	slow.until("a OK ")
+	slow.send("b FETCH 1 BODY.PEEK[]")
+	slow.expect(fmt.Sprintf("* 1 FETCH (BODY[] {%d}", len(whole)))
+
+	other := h.login(t, alice)
+	other.send("a SELECT INBOX")
+	other.until("a OK ")
+	for i := range 50 {
+		other.send("b%d STORE 1 %cFLAGS (\\Flagged)", i, "+-"[i%2])
+		other.until(fmt.Sprintf("b%d OK ", i))
+	}
+	other.send("c STORE 1 +FLAGS (\\Deleted)")
+	other.until("c OK ")
+	other.send("d EXPUNGE")
+	other.until("d OK ")
+	if _, err := h.store.Backup(t.Context(), t.TempDir()+"/copy", nil); err != nil {
+		t.Error(err)
+	}
+
+	octets := make([]byte, len(whole))
+	if _, err := io.ReadFull(slow.r, octets); err != nil || string(octets) != whole {
+		t.Fatalf("the rest of the message is not what it was: %v", err)
+	}
+	slow.until("b OK ")
+}

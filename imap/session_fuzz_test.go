@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"io"
 	"net/netip"
 	"strings"
@@ -9,8 +10,8 @@ import (
 )
 
 // FuzzSession sends octets to a session before and after login. Whatever they
-// are, it ends when the client does, in bounded time and without a panic (which
-// the harness looks for in the log).
+// are, it ends when the client does, in bounded time, without a panic (which the
+// harness looks for in the log) and without calling it a fault of the server.
 func FuzzSession(f *testing.F) {
 	for _, text := range []string{
 		"a NOOP\r\n", "a LOGIN {3+}\r\nabc {1}\r\nx\r\n", "a AUTHENTICATE PLAIN\r\n*\r\n",
@@ -51,8 +52,13 @@ func FuzzSession(f *testing.F) {
 			_ = c.Conn.(interface{ CloseWrite() error }).CloseWrite()
 		}()
 		_ = c.SetReadDeadline(time.Now().Add(15 * time.Second))
-		if _, err := io.Copy(io.Discard, c.r); err != nil && strings.Contains(err.Error(), "timeout") {
+		answer, err := io.ReadAll(c.r)
+		if err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Fatalf("the session goes on after %q", input)
+		}
+		const fault = " NO [SERVERBUG]"
+		if bytes.Contains(answer, []byte(fault)) && !bytes.Contains(input, []byte(fault)) {
+			t.Fatalf("a mistake of the client's is called the server's:\n%q\n%q", input, answer)
 		}
 		if strings.Contains(h.log.String(), "panicked") {
 			t.Fatalf("a panic after %q:\n%s", input, h.log)
