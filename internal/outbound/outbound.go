@@ -116,6 +116,12 @@ type failure storage.Attempt
 
 func (f *failure) Error() string { return f.Text }
 
+// at names the server that the failure happened with.
+func (f *failure) at(s *session) *failure {
+	f.Host, f.Addr, f.TLS = s.host, s.addr, s.verdict
+	return f
+}
+
 // trip is one Carry.
 type trip struct {
 	*Outbound

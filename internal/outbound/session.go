@@ -16,7 +16,10 @@ import (
 	"posthorn/storage"
 )
 
-const blockTimeout = 3 * time.Minute // for each block of a message, RFC 5321 4.5.3.2.5
+const (
+	blockTimeout = 3 * time.Minute // for each block of a message, RFC 5321 4.5.3.2.5
+	minRate      = 500             // octets a second, beyond the first blockTimeout
+)
 
 // session is a connection to a server, for one goroutine at a time.
 type session struct {

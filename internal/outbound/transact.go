@@ -293,6 +293,11 @@ func (e *envelope) onData(rep *reply) *failure {
 	case rep.code == 421:
 		e.s.broken = true
 		return rep.failure(e.s)
+	case rep.ok():
+		// Nothing was sent that could have been taken. Whoever says so has lost
+		// count of the replies.
+		e.s.broken = true
+		return temporary(statusConfusion, "The server %s says %d to DATA before it has the message", e.s.host, rep.code).at(e.s)
 	default:
 		e.settleAll(rep.attempt(e.s))
 	}
@@ -355,9 +360,16 @@ var (
 func (s *session) writeMessage(text io.Reader) error {
 	buf := make([]byte, 32<<10)
 	d := dotWriter{w: s.w, last: '\n'}
+	begun, sent := time.Now(), 0
 	for {
 		n, err := text.Read(buf)
-		if deadline := s.conn.SetWriteDeadline(time.Now().Add(blockTimeout)); deadline != nil {
+		sent += n
+		// Each block has its time, and all of them together that of a slow line.
+		end := begun.Add(blockTimeout + time.Duration(sent/minRate)*time.Second)
+		if block := time.Now().Add(blockTimeout); block.Before(end) {
+			end = block
+		}
+		if deadline := s.conn.SetWriteDeadline(end); deadline != nil {
 			return deadline
 		}
 		if werr := d.write(buf[:n]); werr != nil {
