@@ -1,4 +1,4 @@
-.PHONY: build test race fuzz lint crash bench clean ci
+.PHONY: build test race fuzz lint crash exchange bench clean ci
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o posthorn .
@@ -21,6 +21,11 @@ lint:
 CRASH_ROUNDS ?= 50
 crash:
 	POSTHORN_CRASH_ROUNDS=$(CRASH_ROUNDS) go test -v -count=1 -timeout 60m -run 'Crash|Kill|Disk' ./storage/... ./integration_test/...
+
+# Two servers that send each other mail, also while they are killed; docs/queue.md.
+EXCHANGE ?= 5m
+exchange:
+	POSTHORN_EXCHANGE=$(EXCHANGE) go test -v -count=1 -timeout 60m -run TestTwoServersExchange ./integration_test
 
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...

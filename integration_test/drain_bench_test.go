@@ -152,7 +152,7 @@ func BenchmarkDrainOfTheQueue(b *testing.B) {
 		took := time.Since(begun)
 		time.Sleep(2 * time.Second) // what is put on record behind it
 		b.ReportMetric(messages/took.Seconds(), "messages/s")
-		b.ReportMetric((cpu(pid)-before).Seconds(), "cpu-s")
+		b.ReportMetric((cpu(pid) - before).Seconds(), "cpu-s")
 		b.ReportMetric(0, "ns/op")
 	}
 	ours := func(b *testing.B, signed bool) {

@@ -39,13 +39,17 @@ func message(token string, size int) []byte {
 // deliver hands a message to port 25, as another server would, and returns once
 // it is acknowledged.
 func (s *server) deliver(to string, text []byte) error {
+	return s.deliverFrom("sender@elsewhere.example", to, text)
+}
+
+func (s *server) deliverFrom(from, to string, text []byte) error {
 	c, err := gosmtp.Dial(s.addrs["smtp"])
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	c.CommandTimeout, c.SubmissionTimeout = dialogWait, dialogWait
-	if err := c.SendMail("sender@elsewhere.example", []string{to}, bytes.NewReader(text)); err != nil {
+	if err := c.SendMail(from, []string{to}, bytes.NewReader(text)); err != nil {
 		return err
 	}
 	_ = c.Quit() // the message is acknowledged
