@@ -53,6 +53,9 @@ func newWorld(t *testing.T) *world {
 	if strings.HasSuffix(t.Name(), "sending_limit") {
 		rules.MessagesPerHour = 3
 	}
+	if strings.HasSuffix(t.Name(), "header") {
+		rules.MaxHeaderBytes, rules.MaxLineBytes = 2000, 998
+	}
 	w.agent = delivery.New(w.store, delivery.Options{Hostname: "mail.example.org", Config: rules, Logger: logger})
 	w.auths = auth.New(w.store, auth.Options{Logger: logger, Normalize: func(login string) (string, error) {
 		a, err := address.Parse(login)

@@ -255,6 +255,9 @@ func TestSlowMessageIsCutOff(t *testing.T) {
 	if err := c.keepPace(); err != nil {
 		t.Errorf("without a minimum: %v", err)
 	}
+	if c.lost(errTooSlow); !c.closing || string(c.out) != "421 4.4.2 Too slow; closing the connection\r\n" {
+		t.Errorf("the client hears %q", c.out)
+	}
 }
 
 func TestLostConnectionLeavesNoMessage(t *testing.T) {

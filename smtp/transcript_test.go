@@ -57,8 +57,20 @@ func (w *world) env() wiretest.Env {
 	submission, _ := w.serve(delivery.Submission, false)
 	submissions, _ := w.serve(delivery.Submission, true)
 	lmtp, _ := w.serve(delivery.LMTP, false)
+	// A server with room for two clients, or for one of each address, and a
+	// submission for clients abroad.
+	full, crowded, abroad := w.server(delivery.Exchanger).o, w.server(delivery.Exchanger).o, w.server(delivery.Submission).o
+	full.Config.MaxConnections, crowded.Config.MaxConnectionsPerAddress = 2, 1
+	abroad.PlaintextLogin = false
+	ending := w.server(delivery.Exchanger)
+	others := map[string]string{"full": w.listen(New(full), false), "crowded": w.listen(New(crowded), false), "abroad": w.listen(New(abroad), false), "ending": w.listen(ending, false)}
+	full.TLS = nil
+	others["clear"] = w.listen(New(full), false)
 	return wiretest.Env{
 		Dial: func(service string) (net.Conn, error) {
+			if addr := others[service]; addr != "" {
+				return net.Dial("tcp", addr)
+			}
 			switch service {
 			case "submission":
 				return net.Dial("tcp", submission)
@@ -76,6 +88,10 @@ func (w *world) env() wiretest.Env {
 			"fault": func(args []string) error {
 				step := strings.Join(args, " ")
 				w.fault.Store(&step)
+				return nil
+			},
+			"shutdown": func([]string) error {
+				go ending.Shutdown(context.Background()) //nolint:errcheck // it waits for the clients
 				return nil
 			},
 			"logged": func(args []string) error {
