@@ -21,28 +21,31 @@ func TestIdleConnectionsAreCheap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	measure := func(connections int, service string, compress bool) (each int64) {
-		clients := []*client{h.idler(t, service, compress)}
+	measure := func(connections int, service, with string) (each int64) {
+		clients := []*client{h.idler(t, service, with)}
 		memory, goroutines := inUse(), runtime.NumGoroutine()
 		for range connections {
-			clients = append(clients, h.idler(t, service, compress))
+			clients = append(clients, h.idler(t, service, with))
 		}
 		each = (inUse() - memory) / int64(connections)
-		t.Logf("service %q, compression %v: %d octets and %.2f goroutines a connection",
-			service, compress, each, float64(runtime.NumGoroutine()-goroutines)/float64(connections))
+		t.Logf("service %q, with %q: %d octets and %.2f goroutines a connection",
+			service, with, each, float64(runtime.NumGoroutine()-goroutines)/float64(connections))
 		runtime.KeepAlive(clients)
 		return each
 	}
 	const aim = 30 << 10
-	if each := measure(1000, "", false); each > aim && !raceDetector {
+	if each := measure(1000, "", ""); each > aim && !raceDetector {
 		t.Errorf("an idle connection takes %d octets, more than %d", each, aim)
 	}
-	measure(100, "tls", false)
-	measure(100, "", true)
+	if each := measure(100, "", "NOTIFY"); each > aim && !raceDetector {
+		t.Errorf("an idle connection with NOTIFY takes %d octets, more than %d", each, aim)
+	}
+	measure(100, "tls", "")
+	measure(100, "", "COMPRESS")
 }
 
 // idler is a client that idles after some ordinary commands.
-func (h *harness) idler(t testing.TB, service string, compress bool) *client {
+func (h *harness) idler(t testing.TB, service, with string) *client {
 	c := h.connect(t, service)
 	c.expect("* OK ")
 	c.send("login LOGIN %s %s", alice, secret)
@@ -51,13 +54,18 @@ func (h *harness) idler(t testing.TB, service string, compress bool) *client {
 	c.until("a OK ")
 	c.send(`b LIST "" * RETURN (STATUS (MESSAGES UNSEEN))`)
 	c.until("b OK ")
-	if compress {
+	if with == "COMPRESS" {
 		c.compress()
 	}
 	c.send("c SELECT INBOX")
 	c.until("c OK ")
 	c.send("d UID FETCH 1:* (FLAGS ENVELOPE)")
 	c.until("d OK ")
+	if with == "NOTIFY" {
+		c.send("e NOTIFY SET (selected-delayed (MessageNew MessageExpunge FlagChange)) %s", everything)
+		c.until("e OK ")
+		return c
+	}
 	c.send("e IDLE")
 	c.until("+ idling")
 	return c
