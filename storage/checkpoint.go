@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"context"
+	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -16,8 +18,8 @@ const (
 	// tried again.
 	checkpointRest = 256
 
-	// With so many the writer copies them whatever it takes.
-	checkpointMost = 16384
+	// With so many the writer copies what is left whatever it takes.
+	checkpointMost = 4096
 )
 
 // checkpointer copies what the write-ahead log holds into the database, beside
@@ -111,6 +113,13 @@ func (w *writer) emptyLog() error {
 	defer w.s.readers.resume()
 	_, err := w.conn.exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	return err
+}
+
+// giveLogBack empties the log unless a read uses it: nobody waits for it.
+func (w *writer) giveLogBack(ctx context.Context) error {
+	return w.between(ctx, func(c *conn) error {
+		return errors.Join(c.script("PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE)"), c.script("PRAGMA busy_timeout = 10000"))
+	})
 }
 
 // boundLog empties a write-ahead log that grew far beyond what a checkpoint

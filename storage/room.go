@@ -30,6 +30,7 @@ func (t *tx) takeRoom(octets int64) error {
 			return err
 		}
 		if free+pages*4096 < need {
+			t.s.sweeper.cramped.Store(true)
 			t.s.sweeper.wake() // it may have something to free by now
 			return fmt.Errorf("%w: %d octets are free", ErrDiskFull, free)
 		}

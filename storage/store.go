@@ -187,7 +187,7 @@ func writerPragmas() []string {
 		"journal_mode = WAL",        // stays with the file
 		"synchronous = FULL",        // a commit is on the disk
 		"wal_autocheckpoint = 0",    // see checkpointer
-		"journal_size_limit = 67108864",
+		"journal_size_limit = 16777216",
 		"foreign_keys = ON",
 		"secure_delete = OFF",
 		"temp_store = MEMORY",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,14 +25,15 @@ const (
 // messages after the retention window, contents and bodies without references,
 // what compression saves, the oldest tombstones, and at last the file's free pages.
 type sweeper struct {
-	s      *Store
-	mu     sync.Mutex // held by a step
-	pack   *compressor
-	prune  *pruner
-	rested bool // memory was given back since the store was last used
-	kick   chan struct{}
-	cancel context.CancelFunc
-	ended  chan struct{}
+	s       *Store
+	mu      sync.Mutex // held by a step
+	pack    *compressor
+	prune   *pruner
+	rested  bool // memory was given back since the store was last used
+	kick    chan struct{}
+	cramped atomic.Bool // mail was refused for want of room
+	cancel  context.CancelFunc
+	ended   chan struct{}
 }
 
 func newSweeper(s *Store, pack *compressor) *sweeper {
@@ -81,6 +83,12 @@ func (w *sweeper) loop(ctx context.Context) {
 				pause, more = sweepRetry, false
 			}
 		}
+		if w.cramped.Swap(false) {
+			// What was freed is in the log, which takes room of its own.
+			if err := w.s.writer.giveLogBack(ctx); err != nil && ctx.Err() == nil {
+				w.s.log.Warn("storage: the write-ahead log's room is not given back", "err", err)
+			}
+		}
 		next.Reset(pause)
 		w.s.uses.Store(0) // what follows is others'
 	}
@@ -102,11 +110,8 @@ func (w *sweeper) rest(ctx context.Context) {
 	w.s.packIndexes(ctx)
 	err := w.s.readers.trim()
 	if err == nil {
-		err = w.s.writer.between(ctx, func(c *conn) error {
-			// The log's space goes back unless a read uses the log: nobody waits for it.
-			return errors.Join(c.script("PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE)"),
-				c.script("PRAGMA busy_timeout = 10000; PRAGMA shrink_memory"))
-		})
+		err = errors.Join(w.s.writer.giveLogBack(ctx),
+			w.s.writer.between(ctx, func(c *conn) error { return c.script("PRAGMA shrink_memory") }))
 	}
 	if err != nil && ctx.Err() == nil {
 		w.s.log.Warn("storage: memory was not given back", "err", err)
