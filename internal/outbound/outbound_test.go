@@ -3,7 +3,10 @@ package outbound
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -326,5 +329,92 @@ func TestAShutdownCutsAttemptsOff(t *testing.T) {
 	a := b.Carry(ctx, mail("bob@d.example"), false, textOf(sample))
 	if took := time.Since(begun); took > 3*time.Second || a[0].Outcome != storage.Deferred {
 		t.Errorf("%v, %+v", took, a[0])
+	}
+}
+
+// Our own address behind another's name is a circle too, RFC 5321 5.1; servers of
+// worse preference are not tried then.
+func TestOurOwnAddressIsACircle(t *testing.T) {
+	w := newWorld(t, "d.example. MX 10 alias.example.", "alias.example. A 192.0.2.7", "d.example. MX 20 one.example.")
+	one := w.serve("one.example", 2, script{})
+	b := w.outbound(nil)
+	own := netip.MustParseAddr("192.0.2.7")
+	b.own = func() map[netip.Addr]bool { return map[netip.Addr]bool{own: true} }
+	if got := carry(b, mail("bob@d.example")); got != "failed 5.4.6" {
+		t.Error(got)
+	}
+	if _, n, _ := one.heard(); n != 0 {
+		t.Errorf("%d connections to the one behind us", n)
+	}
+}
+
+// Who may have the message is not passed by: another server would bring it twice.
+func TestALossAfterTheFinalDotIsNotMendedElsewhere(t *testing.T) {
+	w := newWorld(t, "d.example. MX 10 one.example.", "d.example. MX 20 two.example.")
+	w.serve("one.example", 2, script{replies: map[string]string{".": "DROP"}})
+	two := w.serve("two.example", 3, script{})
+	if got := carry(w.outbound(nil), mail("bob@d.example")); got != "deferred 4.4.2" {
+		t.Error(got)
+	}
+	if _, n, _ := two.heard(); n != 0 {
+		t.Errorf("%d connections to the second server", n)
+	}
+	// Before it, in a message that is not yet all on its way, the next one has its chance.
+	w = newWorld(t, "d.example. MX 10 one.example.", "d.example. MX 20 two.example.")
+	w.serve("one.example", 2, script{replies: map[string]string{"MIDWAY": "DROP"}})
+	two = w.serve("two.example", 3, script{})
+	long := textOf(strings.Repeat("a line of a long message\r\n", 1<<20))
+	if a := w.outbound(nil).Carry(context.Background(), mail("bob@d.example"), false, long)[0]; a.Outcome != storage.Relayed {
+		t.Errorf("%+v", a)
+	}
+	if _, _, n := two.heard(); n != 1 {
+		t.Errorf("%d messages at the second server", n)
+	}
+}
+
+func TestMailGoesOverIPv6(t *testing.T) {
+	ln, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("skip: no IPv6 here: %v", err)
+	}
+	defer ln.Close()
+	w := newWorld(t, "d.example. MX 10 six.example.", "six.example. AAAA ::1")
+	w.port = ln.Addr().(*net.TCPAddr).Port
+	x := &exchanger{t: t, s: script{ext: []string{"PIPELINING"}}}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			x.run(c)
+			_ = c.Close()
+		}
+	}()
+	b := w.outbound(nil)
+	for _, domain := range []string{"d.example", "[IPv6:::1]"} {
+		a := b.Carry(context.Background(), mail("bob@"+domain), false, textOf(sample))[0]
+		if a.Outcome != storage.Relayed || a.Addr != "::1" {
+			t.Errorf("%s: %+v", domain, a)
+		}
+		b.pool.close()
+		b.pool.closed = false
+	}
+	_ = ln.Close()
+	<-served
+}
+
+func TestSmarthostsThatKnowAUTHLOGINOnly(t *testing.T) {
+	w := newWorld(t)
+	x := w.serve("relay.example", 2, script{cert: w.ca.issue("relay.example"), ext: []string{"AUTH LOGIN"},
+		replies: map[string]string{"AUTH LOGIN": "334 VXNlcm5hbWU6", strings.ToUpper("dXNlcg=="): "334 UGFzc3dvcmQ6", strings.ToUpper("cGFzcw=="): "235 welcome"}})
+	b := w.outbound(func(o *Options) {
+		o.Routes = []Route{{Domain: "*", Host: fmt.Sprintf("relay.example:%d", w.port), Username: "user", Password: "pass"}}
+	})
+	if got := carry(b, mail("bob@any.example")); got != "relayed 2.0.0" {
+		commands, _, _ := x.heard()
+		t.Errorf("%s\n%s", got, commands)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"posthorn/internal/metrics"
 	"posthorn/storage"
 )
 
@@ -388,6 +389,33 @@ func TestEachAttemptHasALineInTheLog(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestMetricsTellOfTheQueue(t *testing.T) {
+	registry := new(metrics.Registry)
+	inOffice(t, func(o *office) {
+		o.setRespond(func(m *storage.Lease, n int) storage.Attempt {
+			switch m.Hops[n].Recipient {
+			case "gone@there.example":
+				return unknown()
+			case "later@there.example":
+				return later()
+			}
+			return storage.Attempt{Outcome: storage.Relayed, Status: "2.0.0"}
+		})
+		o.submit(envelope{}, "a@there.example", "gone@there.example", "later@there.example")
+		pass(time.Minute)
+		var page strings.Builder
+		if _, err := registry.WriteTo(&page); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"posthorn_queue_hops 1\n", "posthorn_queue_workers 0\n", `posthorn_queue_attempts_total{outcome="relayed"} 1`,
+			`posthorn_queue_attempts_total{outcome="failed"} 1`, `posthorn_queue_attempts_total{outcome="deferred"} 1`, `posthorn_queue_notices_total{action="failed"} 1`} {
+			if !strings.Contains(page.String(), want) {
+				t.Errorf("no %s in\n%s", want, page.String())
+			}
+		}
+	}, func(o *Options) { o.Metrics = registry })
 }
 
 func TestSettingsAreChecked(t *testing.T) {
