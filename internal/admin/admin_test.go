@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -378,5 +379,25 @@ func TestCheckTellsOfAliasesThatLeadNowhere(t *testing.T) {
 		}
 		// A way out can be added to a circle that is there.
 		s.ok("", "alias", "add", "a@example.org", "x@elsewhere.example")
+	}
+}
+
+func TestCheckFailsForWhatAStartWouldTripOver(t *testing.T) {
+	for err, fails := range map[error]bool{
+		storage.ErrOldSchema: false, storage.ErrLocked: false, &os.PathError{Op: "open", Path: "lock", Err: os.ErrPermission}: false,
+		storage.ErrDamaged: true, storage.ErrDiskFull: true,
+	} {
+		warnings, got := unchecked(fmt.Errorf("opening: %w", err))
+		if (got != nil) != fails || (len(warnings) == 1) == fails {
+			t.Errorf("%v: %q, %v", err, warnings, got)
+		}
+	}
+	s := shell{t: t, dir: t.TempDir()}
+	s.ok("", "domain", "add", "example.org")
+	if err := os.Truncate(filepath.Join(s.dir, "posthorn.db"), 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(t.Context(), "config.toml", s.dir, certs.Config{SelfSigned: true}, Site{Hostname: "mail.example.org"}, io.Discard); err == nil {
+		t.Error("a damaged store is fine")
 	}
 }

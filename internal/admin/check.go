@@ -56,12 +56,21 @@ func checkAliases(ctx context.Context, dataDir string, site Site) ([]string, err
 		return nil, err
 	}
 	store, err := storage.Open(dataDir, storage.Options{Retention: math.MaxInt64, TraceRetention: math.MaxInt64, CompressAfter: -1, Existing: true, NoUpgrade: true})
-	if errors.Is(err, storage.ErrOldSchema) || errors.Is(err, storage.ErrLocked) {
-		return []string{"the aliases are not checked: " + err.Error()}, nil
-	}
 	if err != nil {
-		return nil, err
+		return unchecked(err)
 	}
 	defer store.Close()
 	return aliasProblems(ctx, store, site.Delivery)
+}
+
+// unchecked are the errors that say nothing against a start: a store that the next
+// start upgrades, one that another process has open, and one that is not for the
+// eyes of who runs the check.
+func unchecked(err error) ([]string, error) {
+	for _, harmless := range []error{storage.ErrOldSchema, storage.ErrLocked, fs.ErrPermission} {
+		if errors.Is(err, harmless) {
+			return []string{"the aliases are not checked: " + err.Error()}, nil
+		}
+	}
+	return nil, err
 }
