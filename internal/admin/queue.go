@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -164,14 +165,18 @@ func queueShow(ctx context.Context, e *env) error {
 		_, err := fmt.Fprint(e.out, text)
 		return err
 	})
-	if err == nil && n == 0 {
+	if err == nil && n == 0 && !slices.Contains(e.args, "all") {
 		err = nothingNamed(e.args)
 	}
 	return err
 }
 
 func nothingNamed(args []string) error {
-	return fmt.Errorf("%s: nothing in the queue is named so: `posthorn queue list` shows what is there", strings.Join(args, " "))
+	hint := ""
+	if slices.ContainsFunc(args, func(arg string) bool { return strings.Contains(arg, "@") }) {
+		hint = ", and an address means the sender"
+	}
+	return fmt.Errorf("%s: nothing in the queue is named so: `posthorn queue list` shows what is there%s", strings.Join(args, " "), hint)
 }
 
 // queueChange makes the command that does action to what its arguments name;
@@ -183,21 +188,36 @@ func queueChange(action storage.QueueAction, outcome string) func(context.Contex
 			return err
 		}
 		total := 0
-		for _, sel := range sels {
+		var unmatched []string
+		for i, sel := range sels {
 			n, err := e.store.ChangeQueued(ctx, sel, action)
 			total += n
 			if err != nil {
 				return err
 			}
+			if n > 0 || e.args[i] == "all" {
+				continue
+			}
+			// What is there and has nothing to change is as the operator wants it.
+			there, err := e.store.QueuedBy(ctx, sel, 0, 1)
+			if err != nil {
+				return err
+			}
+			if len(there) == 0 {
+				unmatched = append(unmatched, e.args[i])
+			}
 		}
-		if total == 0 && (len(e.args) > 1 || e.args[0] != "all") {
-			return nothingNamed(e.args)
+		if total == 0 && len(unmatched) > 0 {
+			return nothingNamed(unmatched)
 		}
 		recipients := "recipients"
 		if total == 1 {
 			recipients = "recipient"
 		}
 		_, err = fmt.Fprintf(e.out, "%d %s %s\n", total, recipients, outcome)
+		if err == nil && len(unmatched) > 0 {
+			err = nothingNamed(unmatched) // the others are done
+		}
 		return err
 	}
 }

@@ -85,8 +85,14 @@ func TestQueueCommands(t *testing.T) {
 	}
 	s.fails(ExitFailed, "nothing in the queue is named so", "", "queue", "hold", second)
 	s.fails(ExitFailed, "nothing in the queue is named so", "", "queue", "show", "d.example")
+	s.fails(ExitFailed, "c@d.example: nothing in the queue is named so: `posthorn queue list` shows what is there, and an address means the sender", "", "queue", "hold", "c@d.example")
+	s.fails(ExitFailed, "d.example: nothing in the queue is named so", "", "queue", "hold", first, "d.example")
+	if out := s.ok("", "queue", "show", first); !strings.Contains(out, "to <y@c.example>: returning") {
+		t.Error(out)
+	}
 	s.fails(ExitUsage, "a@@b", "", "queue", "list", "a@@b")
 	s.fails(ExitUsage, "argument is missing", "", "queue", "remove")
 	s.ok("", "queue", "remove", "all")
 	s.ok("", "queue", "remove", "all")
+	s.ok("", "queue", "show", "all")
 }
