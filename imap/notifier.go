@@ -65,12 +65,14 @@ func (s *session) startNotifier(n *notification, status bool) error {
 
 // stopNotifier ends what NOTIFY has begun; the session is as if there were none.
 func (s *session) stopNotifier() {
-	if s.notifier != nil && s.notifier.watch != nil {
+	if s.notifier == nil {
+		return
+	}
+	if s.notifier.watch != nil {
 		s.notifier.watch.Close()
 		close(s.notifier.stop)
-		s.ctx = s.srv.clients.Context()
 	}
-	s.notifier = nil
+	s.notifier, s.ctx = nil, s.srv.clients.Context()
 }
 
 // noteStamp notes what the session has done itself, which it need not hear of

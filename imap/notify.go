@@ -3,6 +3,8 @@ package imap
 import (
 	"errors"
 	"strings"
+
+	"posthorn/storage"
 )
 
 // notifyEvents is a set of the events of RFC 5465 5.
@@ -92,6 +94,8 @@ func (s *session) notify(c *call) error {
 		}
 		s.stopNotifier()
 		s.notifier = new(notifier)
+		// What its own commands do the client hears of all the same.
+		s.ctx = storage.NoteStamps(s.ctx, s.noteStamp)
 		return nil
 	case "SET":
 	default:

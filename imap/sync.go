@@ -78,10 +78,14 @@ func (s *session) syncOwn(c *call, ch *storage.Changes) error {
 		return nil
 	}
 	if c.expunges {
+		s.tellLeft()
 		s.tellExpunged()
 	}
 	s.tellKeywords(ch.Keywords)
-	return s.tellFlags(c, ch.Messages, s.box.uidNext, false)
+	if err := s.tellFlags(c, ch.Messages, s.box.uidNext, false); err != nil {
+		return err
+	}
+	return s.tellUpdates(ch.Messages, s.box.uidNext)
 }
 
 // heldBack is said of expunges that this command may not tell.
