@@ -221,10 +221,14 @@ func (s *session) updateContext(x *standing, changed []storage.UID, known storag
 }
 
 // fetchJoined fetches what the search asked for of new messages in its result
-// (RFC 5465 7); of those that joined by a change of flags nothing is wanted.
+// (RFC 5465 7), unless NOTIFY has told all of it already (5.2); of those that joined
+// by a change of flags nothing is wanted.
 func (s *session) fetchJoined(x *standing, joined []storage.UID, known storage.UID) error {
 	at, _ := slices.BinarySearch(joined, known)
 	if x.args.fetch == nil || at == len(joined) {
+		return nil
+	}
+	if told := s.heeds(&call{}).fetch; told != nil && told.covers(x.args.fetch) {
 		return nil
 	}
 	return newFetcher(s, x.args.fetch).run(joined[at:])

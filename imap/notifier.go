@@ -208,6 +208,17 @@ func (s *session) tellNews() error {
 	return err
 }
 
+// covers reports whether a asks for all that b asks for.
+func (a *fetchArgs) covers(b *fetchArgs) bool {
+	for i := range b.sections {
+		x := &b.sections[i]
+		if !slices.ContainsFunc(a.sections, func(y fetchSection) bool { return y.name == x.name && y.count == x.count }) {
+			return false
+		}
+	}
+	return b.items&^a.items == 0
+}
+
 // fetchNew sends what NOTIFY asks for of new messages (RFC 5465 5.2), but not of
 // those that the command itself brought.
 func (s *session) fetchNew(h heed, changed []storage.Message, known storage.UID) error {
