@@ -32,7 +32,9 @@ func newOffice(t *testing.T, changes ...func(*Options)) *office {
 	t.Helper()
 	o := &office{t: t, ids: map[string]storage.AccountID{}, log: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(o.log, nil))
-	store, err := storage.Open(t.TempDir(), storage.Options{Logger: slog.New(slog.DiscardHandler), Fault: func(step string) error {
+	// The store's clock too: what is on record must not be long past to it.
+	now := func() time.Time { return time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC) }
+	store, err := storage.Open(t.TempDir(), storage.Options{Logger: slog.New(slog.DiscardHandler), Now: now, Fault: func(step string) error {
 		if step == o.fault {
 			return errFault
 		}
@@ -48,8 +50,7 @@ func newOffice(t *testing.T, changes ...func(*Options)) *office {
 			t.Fatal(err)
 		}
 	}
-	options := Options{Hostname: "mail.example.org", Config: DefaultConfig(), Logger: logger,
-		Now: func() time.Time { return time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC) }}
+	options := Options{Hostname: "mail.example.org", Config: DefaultConfig(), Logger: logger, Now: now}
 	for _, change := range changes {
 		change(&options)
 	}
