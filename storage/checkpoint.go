@@ -18,7 +18,7 @@ const (
 	// tried again.
 	checkpointRest = 256
 
-	// With so many the writer copies what is left whatever it takes.
+	// With so many the writer copies what is left, unless that is as many again.
 	checkpointMost = 4096
 )
 
@@ -98,7 +98,8 @@ func (w *writer) checkpoint() {
 		return
 	}
 	w.logTried = pages
-	if int64(pages)-k.copied.Load() > checkpointRest && pages < checkpointMost {
+	rest := pages - int(k.copied.Load())
+	if rest > checkpointMost || rest > checkpointRest && pages < checkpointMost {
 		k.start()
 		return
 	}
