@@ -11,6 +11,12 @@ import (
 	"posthorn/storage"
 )
 
+// namesAddress is the valid of commands whose first argument is an address.
+func namesAddress(e *env) error {
+	_, err := parseAddress(e.args[0])
+	return err
+}
+
 func accountAdd(ctx context.Context, e *env) error {
 	a, err := parseAddress(e.args[0])
 	if err != nil {

@@ -74,6 +74,10 @@ type command struct {
 	prompt   string   // what a terminal is asked; "": for a new password, twice
 	flags    []string // those of options that it takes
 
+	// valid looks at the arguments before anybody is asked for a password. Nil:
+	// there is nothing to look at. No store is open yet.
+	valid func(e *env) error
+
 	makes bool // a store, where there is none yet
 
 	// offline tells that the command, with these flags, works on a data folder
@@ -90,9 +94,9 @@ func (e usageError) Error() string { return e.text }
 
 func commands() []command {
 	return []command{
-		{words: "account add", args: "ADDRESS", help: "make an account", min: 1, max: 1, password: true, run: accountAdd},
+		{words: "account add", args: "ADDRESS", help: "make an account", min: 1, max: 1, password: true, valid: namesAddress, run: accountAdd},
 		{words: "account list", help: "list the accounts", json: true, run: accountList},
-		{words: "account passwd", args: "ADDRESS", help: "set an account's password", min: 1, max: 1, password: true, run: accountPasswd},
+		{words: "account passwd", args: "ADDRESS", help: "set an account's password", min: 1, max: 1, password: true, valid: namesAddress, run: accountPasswd},
 		{words: "account remove", args: "ADDRESS", help: "remove an account and all its mail", min: 1, max: 1, run: accountRemove},
 		{words: "account set", args: "ADDRESS KEY=VALUE...", help: "set quota, quota_messages or a pop3.* policy; KEY= takes it away", min: 2, max: -1, run: accountSet},
 		{words: "account show", args: "ADDRESS", help: "show an account with what counts for it", min: 1, max: 1, json: true, run: accountShow},
@@ -118,7 +122,7 @@ func commands() []command {
 			min: 2, max: 2, flags: []string{"mailbox", "mbox"}, run: export},
 		{words: "import imap", args: "ACCOUNT --from imaps://USER@HOST [--mailbox NAME]... [--insecure] [--uidl FORMAT]",
 			help: "bring mail in from another IMAP server; again to go on", min: 1, max: 1, password: true, prompt: "Password there: ",
-			flags: []string{"from", "mailbox", "insecure", "uidl"}, run: importIMAP},
+			flags: []string{"from", "mailbox", "insecure", "uidl"}, valid: namesSource, run: importIMAP},
 		{words: "import maildir", args: "ACCOUNT SRC [--mailbox NAME] [--uidl FORMAT]", help: "bring mail in from a Maildir with its folders", min: 2, max: 2,
 			flags: []string{"mailbox", "uidl"}, run: importMaildir},
 		{words: "import mbox", args: "ACCOUNT SRC [--mailbox NAME] [--uidl FORMAT]", help: "bring mail in from an mbox file, or a folder of them", min: 2, max: 2,

@@ -27,6 +27,12 @@ func Run(ctx context.Context, dataDir string, site Site, args []string, in *os.F
 		fmt.Fprintf(errOut, "posthorn: %v\n", err)
 		return ExitUsage
 	}
+	if cmd.valid != nil {
+		if err := cmd.valid(e); err != nil {
+			fmt.Fprintf(errOut, "posthorn: %s: %v\n", cmd.words, err)
+			return ExitUsage
+		}
+	}
 	var input []byte
 	if cmd.password {
 		if input, err = askPassword(cmd, e, in, errOut); err != nil {

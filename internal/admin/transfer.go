@@ -53,18 +53,35 @@ func importMbox(ctx context.Context, e *env) error {
 	return e.tellTransfer(done, "imported", err)
 }
 
+// source is the account on another server that --from names.
+func (e *env) source() (src transfer.IMAPSource, err error) {
+	if e.flags.from == "" {
+		return src, usageError{"--from is missing: write --from imaps://user@host"}
+	}
+	if src, err = transfer.ParseIMAPURL(e.flags.from); err != nil {
+		return src, usageError{"--from: " + err.Error()}
+	}
+	return src, nil
+}
+
+// namesSource is the valid of `import imap`.
+func namesSource(e *env) error {
+	if err := namesAddress(e); err != nil {
+		return err
+	}
+	_, err := e.source()
+	return err
+}
+
 func importIMAP(ctx context.Context, e *env) error {
 	im, err := e.importer(ctx)
 	if err != nil {
 		return err
 	}
 	im.Into = ""
-	if e.flags.from == "" {
-		return usageError{"import imap: --from is missing: write --from imaps://user@host"}
-	}
-	src, err := transfer.ParseIMAPURL(e.flags.from)
+	src, err := e.source()
 	if err != nil {
-		return usageError{"--from: " + err.Error()}
+		return err
 	}
 	if src.Password, err = e.readPassword(); err != nil {
 		return err

@@ -57,7 +57,12 @@ func moveInAndOut(t *testing.T, s shell) {
 		t.Errorf("import of a broken message: exit %d, %q, %q", exit, out, errOut)
 	}
 
-	s.fails(ExitUsage, "--from is missing", "x\n", "import", "imap", "al@example.org", "--password-stdin")
+	// The arguments are looked at before a password is asked for.
+	s.fails(ExitUsage, "import imap: --from is missing", "", "import", "imap", "al@example.org")
+	s.fails(ExitUsage, "write it as name@example.org", "", "import", "imap", "al", "--from", "imaps://a@x")
+	s.fails(ExitUsage, "write it as name@example.org", "", "account", "add", "al")
+	s.fails(ExitUsage, "write it as name@example.org", "", "account", "passwd", "al")
+	s.fails(ExitUsage, "posthorn: import imap: --from is missing", "x\n", "import", "imap", "al@example.org", "--password-stdin")
 	s.fails(ExitUsage, "imaps://user@host", "x\n", "import", "imap", "al@example.org", "--from", "ftp://x", "--password-stdin")
 	s.fails(ExitUsage, "leave the password out", "x\n", "import", "imap", "al@example.org", "--from", "imaps://a:b@x", "--password-stdin")
 	s.fails(ExitUsage, "no unique-ids", "", "import", "mbox", "al@example.org", file, "--uidl", "x")

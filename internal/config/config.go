@@ -259,10 +259,16 @@ func (c *Config) checkAccounts() error {
 			return fmt.Errorf("[[domain]] name %q: %w", d.Name, err)
 		}
 	}
+	listed := make(map[string]bool, len(c.Accounts))
 	for _, a := range c.Accounts {
-		if _, err := address.Parse(a.Address); err != nil {
+		parsed, err := address.Parse(a.Address)
+		if err != nil {
 			return fmt.Errorf("[[account]] address %q: %w: write it as name@example.org", a.Address, err)
 		}
+		if listed[parsed.Key()] {
+			return fmt.Errorf("[[account]] %s is there twice: remove one of them, only one password can count", a.Address)
+		}
+		listed[parsed.Key()] = true
 		if a.Password == "" {
 			return fmt.Errorf("[[account]] %s: password is empty: give one, or make the account with `posthorn account add`", a.Address)
 		}

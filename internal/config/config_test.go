@@ -88,6 +88,7 @@ func TestMistakesAreNamedWithPlaceAndRemedy(t *testing.T) {
 		{"bad duration", ok + "[imap]\nkeepalive = \"2\"\n", "broken configuration: FILE"},
 		{"half a certificate", ok + "[tls]\ncert_file = \"x\"\n", "key_file"},
 		{"bad account", ok + "[[account]]\naddress = \"alice\"\npassword = \"x\"\n", `[[account]] address "alice"`},
+		{"account twice", ok + "[[account]]\naddress = \"a@example.org\"\npassword = \"x\"\n[[account]]\naddress = \"A@example.org\"\npassword = \"y\"\n", "is there twice"},
 		{"no password", ok + "[[account]]\naddress = \"alice@example.org\"\n", "password is empty"},
 		{"bad domain", ok + "[[domain]]\nname = \"-\"\n", "[[domain]] name"},
 		{"route without host", ok + "[[route]]\ndomain = \"*\"\n", "[[route]] number 1: host is missing"},

@@ -153,5 +153,8 @@ func hint(err error) error {
 	if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
 		return fmt.Errorf("%w: use a name that the certificate has, or --insecure if you trust the line", err)
 	}
+	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
+		return fmt.Errorf("%w: imaps:// is for a port that begins with TLS, such as 993; write imap:// for STARTTLS", err)
+	}
 	return err
 }
