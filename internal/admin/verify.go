@@ -35,7 +35,7 @@ func verify(ctx context.Context, e *env) error {
 		return fmt.Errorf("%d problems found: see the list for what to do about each", sum.Problems)
 	}
 	if !e.json {
-		_, err = fmt.Fprintf(e.out, "nothing is wrong: %d accounts, %d mailboxes, %d messages, %d message texts\n",
+		_, err = fmt.Fprintf(e.out, "nothing is wrong: %d accounts, %d mailboxes, %d messages with the expunged ones that are kept, %d message texts\n",
 			sum.Accounts, sum.Mailboxes, sum.Messages, sum.Bodies)
 	}
 	return err
