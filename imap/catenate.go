@@ -134,6 +134,9 @@ func (c *composition) url() error {
 	if err != nil {
 		return err
 	}
+	if len(b) == 0 {
+		return badSyntax("A URL is not empty") // RFC 3986 4.2 has it, for a document itself
+	}
 	text := string(b)
 	err = c.catenate(text)
 	if errors.Is(err, errBadURL) {

@@ -55,6 +55,7 @@ func TestCatenateIsBounded(t *testing.T) {
 		{strings.Repeat("(URL /INBOX/;UID=1) CATENATE ", 10) + "(URL /INBOX/;UID=1)", "NO [LIMIT] "},
 		{"(URL /INBOX/;UID=1 (URL /INBOX/;UID=1))", "BAD "},
 		{strings.Repeat("(", 100), "BAD "},
+		{`(URL "")`, "BAD "},
 		{`(URL "` + strings.Repeat("/..", 5_000) + `/INBOX/;UID=1")`, "NO [BADURL /../"},
 		{`(URL "` + strings.Repeat("/..", 2_000) + `/INBOX/;UID=1")`, "OK "},
 		{`(URL "/` + strings.Repeat("%49", 2_000) + `/;UID=1")`, "NO [BADURL /%49"},
