@@ -10,7 +10,7 @@ import (
 
 // retr answers RETR (RFC 1939 5).
 func (s *session) retr(rest []byte) error {
-	_, e, err := s.oneMessage(rest)
+	n, e, err := s.oneMessage(rest)
 	if err != nil {
 		return err
 	}
@@ -19,6 +19,7 @@ func (s *session) retr(rest []byte) error {
 	}
 	e.marks |= retrieved
 	s.sent++
+	s.ahead.note(s.drop, n)
 	return nil
 }
 
@@ -41,7 +42,7 @@ func (s *session) top(rest []byte) error {
 
 // send streams a message, or what cut leaves of it.
 func (s *session) send(e *entry, command string, cut *excerpt) error {
-	r, err := s.srv.o.Store.OpenMessage(s.ctx, s.drop.account, s.drop.boxes[e.box], e.uid)
+	r, err := s.open(e)
 	if err != nil {
 		return err
 	}

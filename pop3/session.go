@@ -53,9 +53,10 @@ type session struct {
 	id     auth.Identity
 	policy Policy    // what counts for the account
 	drop   *maildrop // nil before the login
-	sent   int       // messages that RETR sent
-	gone   int       // messages that QUIT removed
-	ending string    // why the session ended, for the log
+	ahead  ahead
+	sent   int    // messages that RETR sent
+	gone   int    // messages that QUIT removed
+	ending string // why the session ended, for the log
 }
 
 // errQuit ends a session whose QUIT was answered; errEnd ends one that has a
@@ -86,7 +87,7 @@ func (s *session) Serve() {
 			return
 		}
 	}
-	s.in = newLines(s.conn, &s.srv.bursts, s.flush)
+	s.in = newLines(s.conn, &s.srv.bursts, s.wait)
 	defer s.in.giveBack()
 	// No timestamp in angle brackets: APOP is not offered (RFC 1939 7).
 	s.ok("Posthorn POP3 is ready")
@@ -236,7 +237,7 @@ func (s *session) leave() {
 // closeDrop gives the maildrop back and tells the session's story.
 func (s *session) closeDrop() {
 	left := s.drop.count
-	s.drop = nil
+	s.drop, s.ahead = nil, ahead{}
 	s.srv.drops.release(s.id.Account)
 	s.srv.clients.Leave(s.from, int64(s.id.Account))
 	s.log.Info("logged out", "reason", s.ending, "retrieved", s.sent, "deleted", s.gone, "left", left)
