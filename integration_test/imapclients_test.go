@@ -130,7 +130,7 @@ last-version-used=9.00
 		return term
 	}
 	term := open("IMAPSrc")
-	term.shows(`opened with 3 messages`)
+	term.shows("of 3") // in the title; what the status line says of it may be gone at once
 	term.types("Enter")
 	term.shows(".leading dot")
 	term.types("s")
@@ -151,7 +151,7 @@ last-version-used=9.00
 	d.has("Archive", `first \Seen`)
 
 	term = open("IMAPrc")
-	term.shows("opened with 3 messages")
+	term.shows("of 3")
 	term.types("d")
 	term.types("q")
 	term.ends()
