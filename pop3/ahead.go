@@ -50,8 +50,7 @@ func (s *session) wait() error {
 	e := s.ahead.next
 	s.ahead.next = nil
 	// An error is told when the client asks for the message.
-	r, err := s.srv.o.Store.OpenMessage(s.ctx, s.drop.account, s.drop.boxes[e.box], e.uid)
-	if err == nil {
+	if r, err := s.openStored(e); err == nil {
 		s.ahead.open, s.ahead.kept = e, r
 	}
 	return nil
@@ -62,5 +61,9 @@ func (s *session) open(e *entry) (*storage.MessageReader, error) {
 	if r := s.ahead.take(e); r != nil {
 		return r, nil
 	}
+	return s.openStored(e)
+}
+
+func (s *session) openStored(e *entry) (*storage.MessageReader, error) {
 	return s.srv.o.Store.OpenMessage(s.ctx, s.drop.account, s.drop.boxes[e.box], e.uid)
 }
