@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"posthorn/storage"
@@ -177,4 +178,17 @@ func (ex *Exporter) progress(box string, done, of int) {
 		return
 	}
 	ex.Progress(fmt.Sprintf("%s: %d of %d (%d exported in all)", box, done, of, ex.tally.Done))
+}
+
+// pages writes the messages by pages, and tells how far it has come.
+func (ex *Exporter) pages(name string, fresh []storage.UID, write func([]storage.UID) error) error {
+	done := 0
+	for uids := range slices.Chunk(fresh, exportPage) {
+		if err := write(uids); err != nil {
+			return err
+		}
+		done += len(uids)
+		ex.progress(name, done, len(fresh))
+	}
+	return nil
 }

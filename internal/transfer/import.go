@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"time"
 
 	"posthorn/internal/message"
@@ -296,4 +298,21 @@ func (im *Importer) progress(f *folder) {
 	} else {
 		im.Progress(fmt.Sprintf("%s: %d (%d imported in all)", f.box.Name, f.count, im.tally.Done))
 	}
+}
+
+// walk visits what is below src, links not followed. What cannot be read counts as
+// failed and is left out; src itself has to be readable.
+func (im *Importer) walk(ctx context.Context, src string, visit func(path string, entry fs.DirEntry) error) error {
+	return filepath.WalkDir(src, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && path == src:
+			return err
+		case err != nil:
+			im.fail(path, err)
+			return nil
+		}
+		return visit(path, entry)
+	})
 }

@@ -91,13 +91,9 @@ func (ex *Exporter) maildir(ctx context.Context, dest string, box *storage.Mailb
 			fresh = append(fresh, uid)
 		}
 	}
-	done := 0
-	for uids := range slices.Chunk(fresh, exportPage) {
-		if err := m.page(ctx, uids); err != nil {
-			return err
-		}
-		done += len(uids)
-		ex.progress(box.Name, done, len(fresh))
+	err = ex.pages(box.Name, fresh, func(uids []storage.UID) error { return m.page(ctx, uids) })
+	if err != nil {
+		return err
 	}
 	return m.writeUIDList(ctx, snap.UIDs)
 }

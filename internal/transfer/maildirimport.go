@@ -22,17 +22,8 @@ func (im *Importer) Maildir(ctx context.Context, src string) (Tally, error) {
 		return im.tally, err
 	}
 	found := false
-	err = filepath.WalkDir(src, func(path string, entry fs.DirEntry, err error) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		switch {
-		case err != nil && path == src:
-			return err
-		case err != nil:
-			im.fail(path, err)
-			return nil
-		case !entry.IsDir():
+	err = im.walk(ctx, src, func(path string, entry fs.DirEntry) error {
+		if !entry.IsDir() {
 			return nil
 		}
 		switch entry.Name() {

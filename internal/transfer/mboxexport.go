@@ -107,13 +107,9 @@ func (ex *Exporter) mbox(ctx context.Context, path string, box *storage.Mailbox)
 	if err := m.keep(true); err != nil {
 		return err
 	}
-	done := 0
-	for uids := range slices.Chunk(fresh, exportPage) {
-		if err := m.page(ctx, uids); err != nil {
-			return err
-		}
-		done += len(uids)
-		ex.progress(box.Name, done, len(fresh))
+	err = ex.pages(box.Name, fresh, func(uids []storage.UID) error { return m.page(ctx, uids) })
+	if err != nil {
+		return err
 	}
 	return m.keep(false)
 }

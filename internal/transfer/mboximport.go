@@ -26,16 +26,8 @@ func (im *Importer) Mbox(ctx context.Context, src string) (Tally, error) {
 		return im.tally, im.mbox(ctx, src, "")
 	}
 	found := false
-	err = filepath.WalkDir(src, func(path string, entry fs.DirEntry, err error) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	err = im.walk(ctx, src, func(path string, entry fs.DirEntry) error {
 		switch {
-		case err != nil && path == src:
-			return err
-		case err != nil:
-			im.fail(path, err)
-			return nil
 		case entry.IsDir() && path != src && strings.HasPrefix(entry.Name(), "."):
 			return fs.SkipDir
 		case !entry.Type().IsRegular() || strings.HasPrefix(entry.Name(), "."):
