@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"net"
 	"strings"
 	"testing"
 
@@ -150,22 +149,8 @@ type utf8Sink struct {
 
 func newUTF8Sink(t *testing.T) *utf8Sink {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &utf8Sink{addr: ln.Addr().String(), got: make(chan string, 10)}
-	s := gosmtp.NewServer(k)
-	s.Domain, s.ErrorLog, s.EnableSMTPUTF8 = "sink.example", discardLog{}, true
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = s.Serve(ln) // until Close
-	}()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-done
-	})
+	k := &utf8Sink{got: make(chan string, 10)}
+	k.addr = serveSink(t, k, true)
 	return k
 }
 

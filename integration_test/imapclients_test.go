@@ -248,31 +248,7 @@ func TestTwoMbsyncsConverge(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(d.home, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		d.file(name+"rc", `IMAPAccount posthorn
-Host 127.0.0.1
-Port ${IMAPS}
-User `+bob+`
-Pass `+bobSecret+`
-SSLType IMAPS
-CertificateFile ${CERT}
-
-IMAPStore remote
-Account posthorn
-
-MaildirStore local
-Path ${HOME}/`+name+`/
-Inbox ${HOME}/`+name+`/INBOX
-SubFolders Verbatim
-
-Channel posthorn
-Far :remote:
-Near :local:
-Patterns *
-Create Both
-Remove Both
-Expunge Both
-SyncState *
-`)
+		d.mbsyncrc(name+"rc", name)
 	}
 	sync := func(name string) { t.Helper(); d.run("", "-c", filepath.Join(d.home, name+"rc"), "-a") }
 	// flag gives a message in a copy other flags.

@@ -8,11 +8,10 @@ import (
 	"testing"
 )
 
-func TestMbsyncSynchronisesBothWays(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t, "mbsync")
-	first, second := d.fill()
-	config := d.file("mbsyncrc", `IMAPAccount posthorn
+// mbsyncrc configures mbsync to keep a folder of the home in step, both ways.
+func (d *desk) mbsyncrc(name, folder string) (path string) {
+	d.t.Helper()
+	return d.file(name, `IMAPAccount posthorn
 Host 127.0.0.1
 Port ${IMAPS}
 User `+bob+`
@@ -24,8 +23,8 @@ IMAPStore remote
 Account posthorn
 
 MaildirStore local
-Path ${HOME}/Mail/
-Inbox ${HOME}/Mail/INBOX
+Path ${HOME}/`+folder+`/
+Inbox ${HOME}/`+folder+`/INBOX
 SubFolders Verbatim
 
 Channel posthorn
@@ -37,6 +36,13 @@ Remove Both
 Expunge Both
 SyncState *
 `)
+}
+
+func TestMbsyncSynchronisesBothWays(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, "mbsync")
+	first, second := d.fill()
+	config := d.mbsyncrc("mbsyncrc", "Mail")
 	if err := os.Mkdir(filepath.Join(d.home, "Mail"), 0o700); err != nil {
 		t.Fatal(err)
 	}

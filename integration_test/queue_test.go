@@ -27,13 +27,19 @@ type sink struct {
 func newSink(t *testing.T, moody func() error) *sink {
 	t.Helper()
 	k := &sink{moody: moody, arrived: map[string]int{}}
+	k.addr = serveSink(t, k, false)
+	return k
+}
+
+// serveSink runs another server to the end of the test.
+func serveSink(t *testing.T, to gosmtp.Backend, utf8 bool) (addr string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.addr = ln.Addr().String()
-	s := gosmtp.NewServer(k)
-	s.Domain, s.ErrorLog = "sink.example", discardLog{}
+	s := gosmtp.NewServer(to)
+	s.Domain, s.ErrorLog, s.EnableSMTPUTF8 = "sink.example", discardLog{}, utf8
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -43,7 +49,7 @@ func newSink(t *testing.T, moody func() error) *sink {
 		_ = s.Close()
 		<-done
 	})
-	return k
+	return ln.Addr().String()
 }
 
 type discardLog struct{}
