@@ -84,7 +84,19 @@ func (k *checkpointer) close() error {
 	return k.conn.close()
 }
 
-// checkpoint sees to the log after a commit.
+// logWaits tells whether the log is to be seen to.
+func (w *writer) logWaits() bool {
+	pages := w.conn.logPages
+	return pages < w.logTried || pages >= max(checkpointPages, w.logTried+checkpointRest) || w.commits+logLook <= w.conn.commits
+}
+
+// tendLog sees to the log after a commit.
+func (w *writer) tendLog() {
+	w.checkpoint()
+	w.boundLog()
+}
+
+// checkpoint has the log copied when that is due.
 func (w *writer) checkpoint() {
 	k, pages := w.beside, w.conn.logPages
 	if k.busy.Load() {
@@ -126,9 +138,10 @@ func (w *writer) giveLogBack(ctx context.Context) error {
 // boundLog empties a write-ahead log that grew far beyond what a checkpoint
 // should leave: where one read or another always uses its end, none can finish.
 func (w *writer) boundLog() {
-	if w.commits++; w.commits%logLook != 0 {
+	if w.conn.commits < w.commits+logLook {
 		return
 	}
+	w.commits = w.conn.commits
 	info, err := os.Stat(w.s.path(databaseName + "-wal"))
 	if err != nil || info.Size() < w.logBound {
 		return

@@ -27,6 +27,7 @@ type conn struct {
 
 	logHook  func(*libc.TLS, uintptr, uintptr, uintptr, int32) int32
 	logPages int // in the write-ahead log after the last commit; see watchLog
+	commits  int // since watchLog
 }
 
 // forget drops the statements that no open rows use.

@@ -6,9 +6,11 @@
 //
 // Invariants:
 //   - A method that writes returns after its transaction is on disk
-//     (synchronous=FULL). One goroutine, the writer, runs every write and
-//     commits many callers' work together (group commit); each caller's work
-//     stands in a savepoint of its own, so that one failure harms nobody else.
+//     (synchronous=FULL). The writer runs every write, one batch after the
+//     other, and commits many callers' work together (group commit); each
+//     caller's work stands in a savepoint of its own, so that one failure harms
+//     nobody else. Only chunks to which nothing refers yet are on the disk later,
+//     with the commit that refers to them.
 //   - Every public method is a whole operation: no transaction, cursor or lock
 //     outlives it. Callbacks run inside a read and must not block: they copy
 //     or append to memory, never write to a socket.

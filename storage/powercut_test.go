@@ -51,7 +51,7 @@ func TestCrashPowerCutLosesNothingAcknowledged(t *testing.T) {
 // The same with WAL's usual synchronous=NORMAL, which syncs no commit: were
 // that not found out, the test above would show nothing.
 func TestCrashPowerCutFindsCommitsWithoutSync(t *testing.T) {
-	sum := powerCuts(t, 1, 36, 20, "synchronous = NORMAL")
+	sum := powerCuts(t, 1, 36, 20, "yes")
 	lost := 0
 	for _, f := range sum.failures {
 		if strings.Contains(f, "is lost") {
@@ -81,10 +81,10 @@ func (c *cutTally) add(d cutTally) {
 }
 
 // powerCuts records a workload and cuts the power so many times.
-func powerCuts(t *testing.T, seed uint64, cuts, ops int, pragma string) cutTally {
+func powerCuts(t *testing.T, seed uint64, cuts, ops int, unsynced string) cutTally {
 	t.Helper()
 	dir := t.TempDir()
-	events := record(t, dir, fmt.Sprint("POSTHORN_CRASH_SEED=", seed), fmt.Sprint("POSTHORN_CRASH_OPS=", ops), "POSTHORN_CRASH_PRAGMA="+pragma)
+	events := record(t, dir, fmt.Sprint("POSTHORN_CRASH_SEED=", seed), fmt.Sprint("POSTHORN_CRASH_OPS=", ops), "POSTHORN_CRASH_UNSYNCED="+unsynced)
 	notes, changes := 0, 0
 	for i := range events {
 		switch events[i].kind {

@@ -81,9 +81,7 @@ func TestCrashWorkload(t *testing.T) {
 	w := &simWork{t: t, notes: notes}
 	o := quiet()
 	o.Retention, o.CompressAfter = time.Second, time.Nanosecond // the sweeper works too
-	if p := os.Getenv("POSTHORN_CRASH_PRAGMA"); p != "" {
-		o.pragmas = []string{p}
-	}
+	o.unsynced = os.Getenv("POSTHORN_CRASH_UNSYNCED") != ""
 	for life := range 2 { // the second one finds what the first one closed
 		if w.s, err = Open(dir, o); err != nil {
 			t.Fatal(err)

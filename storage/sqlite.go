@@ -52,6 +52,10 @@ func openConn(uri string, pragmas []string) (*conn, error) {
 		return nil, err
 	}
 	defer libc.Xfree(c.tls, name)
+	if err := c.check(registerGather(c.tls)); err != nil {
+		c.tls.Close()
+		return nil, err
+	}
 	err = c.out(func(p uintptr) int32 { return sqlitelib.Xsqlite3_open_v2(c.tls, name, p, flags, 0) }, &c.db)
 	if err == nil {
 		err = c.keepPlans()
@@ -204,7 +208,7 @@ func (c *conn) lend(st *statement, b []byte) (p, free uintptr, err error) {
 	}
 	copy(unsafe.Slice((*byte)(at(p)), len(b)), b)
 	st.owned = true
-	return p, *(*uintptr)(unsafe.Pointer(&struct{ fn func(*libc.TLS, uintptr) }{sqlitelib.Xsqlite3_free})), nil
+	return p, function(sqlitelib.Xsqlite3_free), nil
 }
 
 func (c *conn) columnInt(st *statement, i int) int64 {
@@ -234,17 +238,15 @@ func (c *conn) changes() int64 { return int64(sqlitelib.Xsqlite3_changes(c.tls, 
 
 func (c *conn) lastInsertID() int64 { return sqlitelib.Xsqlite3_last_insert_rowid(c.tls, c.db) }
 
-// watchLog has the connection note with each commit how many pages the
-// write-ahead log holds.
+// watchLog has the connection count its commits, and note with each how many
+// pages the write-ahead log holds.
 func (c *conn) watchLog() {
 	c.logHook = func(_ *libc.TLS, _, _, _ uintptr, pages int32) int32 {
 		c.logPages = int(pages)
+		c.commits++
 		return sqlitelib.SQLITE_OK
 	}
-	fn := *(*uintptr)(unsafe.Pointer(&struct {
-		fn func(*libc.TLS, uintptr, uintptr, uintptr, int32) int32
-	}{c.logHook}))
-	sqlitelib.Xsqlite3_wal_hook(c.tls, c.db, fn, 0)
+	sqlitelib.Xsqlite3_wal_hook(c.tls, c.db, function(c.logHook), 0)
 }
 
 // checkpoint copies from the write-ahead log what no reader needs there, and

@@ -82,7 +82,7 @@ func (g *Stage) flush() error {
 	if id == 0 {
 		id = g.s.stages.add()
 	}
-	err := g.s.write(g.ctx, "stage", func(t *tx) error {
+	err := g.s.writeLoose(g.ctx, "stage", func(t *tx) error {
 		if err := t.s.fault("chunk"); err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ type Options struct {
 	// "read") and fails them with the error it returns.
 	Fault func(step string) error
 
-	pragmas []string // for tests: on top of the writer's own
+	unsynced bool // for a test: no commit is synced
 }
 
 // Store is the open data folder.
@@ -230,7 +230,7 @@ func (s *Store) openDatabase() (*conn, error) {
 	if _, err := sqlite.OFDLocking(true); err != nil && !errors.Is(err, sqlite.ErrOFDLockingUnavailable) {
 		s.log.Warn("storage: SQLite keeps POSIX locks", "err", err)
 	}
-	c, err := openConn(s.dsn(), append(writerPragmas(), s.options.pragmas...))
+	c, err := openConn(s.dsn()+"?vfs="+gatherName, writerPragmas())
 	if err != nil {
 		return nil, s.unusable(err)
 	}

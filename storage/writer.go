@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -109,17 +110,22 @@ const (
 type job struct {
 	fn     func(*tx) error
 	idle   bool // the sweeper's, for which nobody should wait long
+	loose  bool // worth nothing without a later job: its commit need not be synced
 	state  atomic.Int32
 	stamps []stamp // what it gave out, once done says that it has committed
 	done   chan error
 }
 
-// writer is the goroutine that runs every write on one connection.
+// writer runs every write on one connection, one batch after the other.
+//
+// Whoever hands it a job while it rests does the batch himself: to wake another
+// goroutine and to be woken by it costs more than many a job. What comes
+// meanwhile, and what should delay nobody's answer, is the writer's own
+// goroutine's.
 type writer struct {
 	s     *Store
-	conn  *conn
 	jobs  chan *job
-	apart chan *apart
+	more  chan struct{} // there may be something to do for the writer's goroutine
 	quit  chan struct{} // closed: finish what waits and end
 	ended chan struct{}
 	last  atomic.Int64 // when the last batch ended, in ns, for the sweeper
@@ -128,6 +134,11 @@ type writer struct {
 	// commit and what came of it included, in ns.
 	idleHeld atomic.Int64
 
+	turn     sync.Mutex // to use what follows
+	conn     *conn
+	closed   bool
+	next     *job        // taken from the line, for the batch to come
+	loose    bool        // the connection commits without a sync
 	taken    int64       // octets of new mail in the open transaction; see takeRoom
 	changed  []MailboxID // whose rows the open transaction's ended jobs changed
 	commits  int
@@ -138,7 +149,7 @@ type writer struct {
 
 func newWriter(s *Store, c *conn, beside *checkpointer) *writer {
 	c.watchLog()
-	w := &writer{s: s, conn: c, beside: beside, jobs: make(chan *job, maxBatch), apart: make(chan *apart), quit: make(chan struct{}), ended: make(chan struct{}), logBound: logBound}
+	w := &writer{s: s, conn: c, beside: beside, jobs: make(chan *job, maxBatch), more: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}), logBound: logBound}
 	go w.loop()
 	return w
 }
@@ -156,6 +167,12 @@ func (s *Store) writeIdle(ctx context.Context, op string, fn func(*tx) error) er
 	return s.hand(ctx, op, &job{fn: fn, idle: true, done: make(chan error, 1)})
 }
 
+// writeLoose is write for what is of no use before a later write refers to it:
+// it may be lost with the machine until that one, or any other, is on the disk.
+func (s *Store) writeLoose(ctx context.Context, op string, fn func(*tx) error) error {
+	return s.hand(ctx, op, &job{fn: fn, loose: true, done: make(chan error, 1)})
+}
+
 func (s *Store) hand(ctx context.Context, op string, j *job) error {
 	s.uses.Add(1)
 	w := s.writer
@@ -171,6 +188,7 @@ func (s *Store) hand(ctx context.Context, op string, j *job) error {
 	case <-ctx.Done():
 		return wrap(op, ctx.Err())
 	}
+	w.lead()
 	select {
 	case err := <-j.done:
 		return j.end(ctx, op, err)
@@ -197,24 +215,18 @@ func (j *job) end(ctx context.Context, op string, err error) error {
 	return wrap(op, err)
 }
 
-// apart is work on the writer's connection outside of any transaction.
-type apart struct {
-	fn   func(*conn) error
-	done chan error
-}
-
 // between runs fn on the writer's connection between two batches. It delays
 // every write, so it must be short.
 func (w *writer) between(ctx context.Context, fn func(*conn) error) error {
-	p := &apart{fn: fn, done: make(chan error, 1)}
-	select {
-	case w.apart <- p:
-		return <-p.done
-	case <-w.quit:
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	if w.closed {
 		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return fn(w.conn)
 }
 
 // close lets the waiting jobs finish and closes the connection.
@@ -224,25 +236,51 @@ func (w *writer) close() error {
 	return errors.Join(w.beside.close(), w.conn.close())
 }
 
+// loop is the writer's own goroutine.
 func (w *writer) loop() {
 	defer close(w.ended)
-	for {
+	for quit := false; !quit; {
 		select {
-		case j := <-w.jobs:
-			w.batch(j)
-			w.last.Store(time.Now().UnixNano())
-		case p := <-w.apart:
-			p.done <- p.fn(w.conn)
+		case <-w.more:
 		case <-w.quit:
-			for {
-				select {
-				case j := <-w.jobs:
-					w.batch(j)
-				default:
-					return
-				}
-			}
+			quit = true
 		}
+		w.turn.Lock()
+		for w.batch() {
+			w.tendLog()
+		}
+		w.tendLog()
+		w.closed = quit
+		w.turn.Unlock()
+	}
+}
+
+// lead does the next batch if the writer rests.
+func (w *writer) lead() {
+	more := true
+	if w.turn.TryLock() {
+		more = !w.closed && w.batch() && (w.next != nil || len(w.jobs) > 0 || w.logWaits())
+		w.turn.Unlock()
+	}
+	if more {
+		select {
+		case w.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take is the next job in the line; nil: there is none.
+func (w *writer) take() *job {
+	if j := w.next; j != nil {
+		w.next = nil
+		return j
+	}
+	select {
+	case j := <-w.jobs:
+		return j
+	default:
+		return nil
 	}
 }
 
@@ -252,18 +290,28 @@ type finished struct {
 	tx *tx
 }
 
-// batch runs j and what waits behind it in one transaction, and answers them.
-func (w *writer) batch(j *job) {
+// batch runs the jobs that wait in one transaction, and answers them: false when
+// there was none. Those whose commit needs no sync have one of their own.
+func (w *writer) batch() bool {
+	j := w.take()
+	if j == nil {
+		return false
+	}
+	defer func() { w.last.Store(time.Now().UnixNano()) }()
 	var done []finished
-	begun, idle := false, false
+	begun, idle, loose := false, false, j.loose
 	var held time.Duration // by the sweeper's work
 	start := time.Now()
 	for n := 0; j != nil; n++ {
+		if j.loose != loose {
+			w.next = j
+			break
+		}
 		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
 			if !begun {
-				if err := w.begin(); err != nil {
+				if err := w.begin(loose); err != nil {
 					j.done <- err
-					return
+					return true
 				}
 				begun = true
 			}
@@ -293,21 +341,18 @@ func (w *writer) batch(j *job) {
 					for _, f := range done {
 						f.done <- err
 					}
-					return
+					return true
 				}
 				j.done <- err
 			}
 		}
 		j = nil
 		if n < maxBatch && time.Since(start) < maxBatchTime {
-			select {
-			case j = <-w.jobs:
-			default:
-			}
+			j = w.take()
 		}
 	}
 	if !begun {
-		return
+		return true
 	}
 	start = time.Now()
 	w.finish(done)
@@ -315,19 +360,45 @@ func (w *writer) batch(j *job) {
 		held += time.Since(start)
 		w.idleHeld.Store(max(w.idleHeld.Load(), int64(held)))
 	}
+	return true
 }
 
-func (w *writer) begin() error {
+func (w *writer) begin(loose bool) error {
 	w.taken, w.changed = 0, w.changed[:0]
 	if err := w.s.fault("begin"); err != nil {
 		return err
 	}
-	_, err := w.conn.exec("BEGIN IMMEDIATE")
+	err := w.open(loose)
 	if err != nil {
 		// A transaction that an earlier failure left open must not keep the
 		// store from working for ever.
 		w.rollback()
-		_, err = w.conn.exec("BEGIN IMMEDIATE")
+		err = w.open(loose)
+	}
+	return err
+}
+
+func (w *writer) open(loose bool) error {
+	if err := w.sync(!loose && !w.s.options.unsynced); err != nil {
+		return err
+	}
+	_, err := w.conn.exec("BEGIN IMMEDIATE")
+	return err
+}
+
+// sync has the commits that follow synced, or not: what they wrote to the log is
+// on the disk with the next one that is.
+func (w *writer) sync(full bool) error {
+	if w.loose != full {
+		return nil
+	}
+	level := "FULL"
+	if !full {
+		level = "NORMAL"
+	}
+	err := w.conn.script("PRAGMA synchronous = " + level) // works when it is compiled
+	if err == nil {
+		w.loose = !full
 	}
 	return err
 }
@@ -400,8 +471,6 @@ func (w *writer) finish(done []finished) {
 		f.stamps = f.tx.stamps
 		f.done <- nil
 	}
-	w.checkpoint()
-	w.boundLog()
 }
 
 // classify adds the store's sentinel to what the driver or the system said.
