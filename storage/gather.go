@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"sync"
 	"unsafe"
 
 	"modernc.org/libc"
@@ -34,32 +33,32 @@ type gathered struct {
 	last    bool // the page to come ends a transaction
 }
 
-var gather struct {
-	sync.Once
-	code  int32
-	below uintptr // SQLite's own VFS
-	at    uintptr // of gathered in the description
+// registerGather makes the VFS known to SQLite, where it stays for the process' life.
+func registerGather(tls *libc.TLS) int32 {
+	name, err := libc.CString(gatherName)
+	if err != nil {
+		return sqlitelib.SQLITE_NOMEM
+	}
+	if sqlitelib.Xsqlite3_vfs_find(tls, name) != 0 {
+		libc.Xfree(tls, name)
+		return sqlitelib.SQLITE_OK
+	}
+	below := sqlitelib.Xsqlite3_vfs_find(tls, 0)
+	vfs := sqlitelib.Xsqlite3_malloc64(tls, uint64(unsafe.Sizeof(sqlitelib.Tsqlite3_vfs{})))
+	if below == 0 || vfs == 0 {
+		return sqlitelib.SQLITE_NOMEM
+	}
+	v := (*sqlitelib.Tsqlite3_vfs)(at(vfs))
+	*v = *(*sqlitelib.Tsqlite3_vfs)(at(below))
+	v.FszOsFile = int32(gatheredAt(below) + unsafe.Sizeof(gathered{}))
+	v.FpNext, v.FzName, v.FpAppData = 0, name, below
+	v.FxOpen = function(gatherOpen)
+	return sqlitelib.Xsqlite3_vfs_register(tls, vfs, 0)
 }
 
-// registerGather makes the VFS known, once. It stays for the process' life.
-func registerGather(tls *libc.TLS) int32 {
-	gather.Do(func() {
-		gather.below = sqlitelib.Xsqlite3_vfs_find(tls, 0)
-		name, err := libc.CString(gatherName)
-		vfs := sqlitelib.Xsqlite3_malloc64(tls, uint64(unsafe.Sizeof(sqlitelib.Tsqlite3_vfs{})))
-		if gather.below == 0 || err != nil || vfs == 0 {
-			gather.code = sqlitelib.SQLITE_NOMEM
-			return
-		}
-		v := (*sqlitelib.Tsqlite3_vfs)(at(vfs))
-		*v = *(*sqlitelib.Tsqlite3_vfs)(at(gather.below))
-		gather.at = (uintptr(v.FszOsFile) + 7) &^ 7
-		v.FszOsFile = int32(gather.at + unsafe.Sizeof(gathered{}))
-		v.FpNext, v.FzName = 0, name
-		v.FxOpen = function(gatherOpen)
-		gather.code = sqlitelib.Xsqlite3_vfs_register(tls, vfs, 0)
-	})
-	return gather.code
+// gatheredAt is where gathered lies in the description of a file of the VFS below.
+func gatheredAt(below uintptr) uintptr {
+	return (uintptr((*sqlitelib.Tsqlite3_vfs)(at(below)).FszOsFile) + 7) &^ 7
 }
 
 // function is a Go function as SQLite calls one, and pointer the way back.
@@ -74,26 +73,29 @@ func pointer[F any](p uintptr) F {
 // octets are n of them in SQLite's memory.
 func octets(p uintptr, n int32) []byte { return unsafe.Slice((*byte)(at(p)), n) }
 
-func gatheredOf(file uintptr) *gathered { return (*gathered)(at(file + gather.at)) }
+// gatheredOf finds it by the file's methods, with which it begins.
+func gatheredOf(file uintptr) *gathered {
+	return (*gathered)(at((*sqlitelib.Tsqlite3_file)(at(file)).FpMethods))
+}
 
 func (g *gathered) own() *sqlitelib.Tsqlite3_io_methods {
 	return (*sqlitelib.Tsqlite3_io_methods)(at(g.below))
 }
 
-func gatherOpen(tls *libc.TLS, _, name, file uintptr, flags int32, out uintptr) int32 {
-	below := (*sqlitelib.Tsqlite3_vfs)(at(gather.below))
-	code := pointer[func(*libc.TLS, uintptr, uintptr, uintptr, int32, uintptr) int32](below.FxOpen)(tls, gather.below, name, file, flags, out)
-	if code != sqlitelib.SQLITE_OK || flags&sqlitelib.SQLITE_OPEN_WAL == 0 {
-		return code
+func gatherOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32 {
+	below := (*sqlitelib.Tsqlite3_vfs)(at(vfs)).FpAppData
+	open := pointer[func(*libc.TLS, uintptr, uintptr, uintptr, int32, uintptr) int32]((*sqlitelib.Tsqlite3_vfs)(at(below)).FxOpen)
+	code := open(tls, below, name, file, flags, out)
+	if code == sqlitelib.SQLITE_OK && flags&sqlitelib.SQLITE_OPEN_WAL != 0 {
+		adopt(file, file+gatheredAt(below))
 	}
-	adopt(file)
 	return code
 }
 
-// adopt puts the methods here before those of an open file.
-func adopt(file uintptr) {
+// adopt puts the methods here, at p, before those of an open file.
+func adopt(file, p uintptr) {
 	f := (*sqlitelib.Tsqlite3_file)(at(file))
-	g := gatheredOf(file)
+	g := (*gathered)(at(p))
 	*g = gathered{methods: *(*sqlitelib.Tsqlite3_io_methods)(at(f.FpMethods)), below: f.FpMethods}
 	g.methods.FxClose = function(gatherClose)
 	g.methods.FxRead = function(gatherRead)
@@ -101,7 +103,7 @@ func adopt(file uintptr) {
 	g.methods.FxTruncate = function(gatherTruncate)
 	g.methods.FxSync = function(gatherSync)
 	g.methods.FxFileSize = function(gatherFileSize)
-	f.FpMethods = uintptr(unsafe.Pointer(&g.methods))
+	f.FpMethods = p
 }
 
 func (g *gathered) write(tls *libc.TLS, file, from uintptr, n int32, off int64) int32 {

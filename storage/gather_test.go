@@ -69,14 +69,14 @@ func newGatherFile(t *testing.T) *gatherFile {
 	if code := registerGather(f.tls); code != sqlitelib.SQLITE_OK {
 		t.Fatal(code)
 	}
-	f.file = sqlitelib.Xsqlite3_malloc64(f.tls, uint64(gather.at+unsafe.Sizeof(gathered{})))
+	f.file = sqlitelib.Xsqlite3_malloc64(f.tls, uint64(8+unsafe.Sizeof(gathered{})))
 	f.buf = sqlitelib.Xsqlite3_malloc64(f.tls, 2*gatherSize)
 	below := libc.Xcalloc(f.tls, 1, libc.Tsize_t(unsafe.Sizeof(sqlitelib.Tsqlite3_io_methods{})))
 	m := (*sqlitelib.Tsqlite3_io_methods)(at(below))
 	m.FxWrite, m.FxSync, m.FxRead = function(recordedWrite), function(recordedSync), function(recordedRead)
 	m.FxTruncate, m.FxFileSize, m.FxClose = function(recordedTruncate), function(recordedFileSize), function(recordedClose)
 	(*sqlitelib.Tsqlite3_file)(at(f.file)).FpMethods = below
-	adopt(f.file)
+	adopt(f.file, f.file+8)
 	recorded.calls, recorded.fail = nil, 0
 	t.Cleanup(func() {
 		sqlitelib.Xsqlite3_free(f.tls, f.file)
