@@ -14,7 +14,7 @@ import (
 // modernc.org/sqlite/lib has in Go. The driver for database/sql above it locks
 // a mutex for each column of each row, copies each value twice and describes the
 // columns of each query anew; without it reads take half the time. What is
-// unsafe about C stands here and nowhere else.
+// unsafe about C stands here and in gather.go, and nowhere else.
 
 // sqliteError is what SQLite answers.
 type sqliteError struct {

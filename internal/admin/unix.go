@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 )
 
 // maxSocketPath is what sun_path of unix(7) holds, the final NUL apart.
@@ -58,7 +57,7 @@ func shortPath(path string) (short string, done func(), err error) {
 	if len(path) <= maxSocketPath {
 		return path, func() {}, nil
 	}
-	dir, err := os.OpenFile(filepath.Dir(path), os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return "", nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -28,7 +27,7 @@ import (
 // SIGHUP. An error of the start is one line for the operator.
 func Run(ctx context.Context, cfg *config.Config, file string, log *slog.Logger) error {
 	store, err := storage.Open(cfg.DataDir, storage.Options{Logger: log, Retention: cfg.Storage.Retention, TraceRetention: cfg.Storage.TraceRetention,
-		CompressAfter: cfg.Storage.CompressionAge(), Idle: debug.FreeOSMemory})
+		CompressAfter: cfg.Storage.CompressionAge(), Idle: release})
 	if err != nil {
 		return err
 	}
@@ -73,6 +72,7 @@ func Run(ctx context.Context, cfg *config.Config, file string, log *slog.Logger)
 	defer background.Wait()
 	sending := send(ctx, cfg, store, agent, dns, registry, log)
 	cfg.SayHow(keeper.Info(), bound, log)
+	release() // what only the start needed
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
