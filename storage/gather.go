@@ -30,7 +30,8 @@ type gathered struct {
 	buf     uintptr                       // gatherSize octets, when needed
 	off     int64                         // in the file, where the first n of buf belong
 	n       int64
-	last    bool // the page to come ends a transaction
+	last    bool  // the page to come ends a transaction
+	readAt  int64 // where a frame was last read, header and page
 }
 
 // registerGather makes the VFS known to SQLite, where it stays for the process' life.
@@ -96,7 +97,7 @@ func gatherOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr
 func adopt(file, p uintptr) {
 	f := (*sqlitelib.Tsqlite3_file)(at(file))
 	g := (*gathered)(at(p))
-	*g = gathered{methods: *(*sqlitelib.Tsqlite3_io_methods)(at(f.FpMethods)), below: f.FpMethods}
+	*g = gathered{methods: *(*sqlitelib.Tsqlite3_io_methods)(at(f.FpMethods)), below: f.FpMethods, readAt: -1}
 	g.methods.FxClose = function(gatherClose)
 	g.methods.FxRead = function(gatherRead)
 	g.methods.FxWrite = function(gatherWrite)
@@ -122,10 +123,14 @@ func (g *gathered) flush(tls *libc.TLS, file uintptr) int32 {
 
 func gatherWrite(tls *libc.TLS, file, from uintptr, n int32, off int64) int32 {
 	g := gatheredOf(file)
-	if off != g.off+g.n || g.n+int64(n) > gatherSize {
+	anew := n == frameHeader && off == g.readAt
+	if anew || off != g.off+g.n || g.n+int64(n) > gatherSize {
 		if code := g.flush(tls, file); code != sqlitelib.SQLITE_OK {
 			return code
 		}
+	}
+	if anew {
+		return g.write(tls, file, from, n, off)
 	}
 	if g.buf == 0 {
 		g.buf = sqlitelib.Xsqlite3_malloc64(tls, gatherSize)
@@ -157,6 +162,7 @@ func gatherSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 
 func gatherRead(tls *libc.TLS, file, to uintptr, n int32, off int64) int32 {
 	g := gatheredOf(file)
+	g.readAt = off
 	if code := g.flush(tls, file); code != sqlitelib.SQLITE_OK {
 		return code
 	}
