@@ -259,7 +259,7 @@ func (w *writer) loop() {
 func (w *writer) lead() {
 	more := true
 	if w.turn.TryLock() {
-		more = !w.closed && w.batch() && (w.next != nil || len(w.jobs) > 0 || w.logWaits())
+		more = !w.closed && w.led() && (w.next != nil || len(w.jobs) > 0 || w.logWaits())
 		w.turn.Unlock()
 	}
 	if more {
@@ -268,6 +268,21 @@ func (w *writer) lead() {
 		default:
 		}
 	}
+}
+
+// led is batch in a caller's goroutine. What panics there outside of a job, after
+// the commit, leaves in memory what nobody knows, and jobs without an answer: it
+// ends the process as it would in the writer's own goroutine, and is not for the
+// caller to recover from, who would keep everybody waiting for the writer's turn.
+func (w *writer) led() bool {
+	defer func() {
+		if p := recover(); p != nil {
+			stack := debug.Stack()
+			go func() { panic(fmt.Sprintf("%v\n\nled batch:\n%s", p, stack)) }()
+			select {}
+		}
+	}()
+	return w.batch()
 }
 
 // take is the next job in the line; nil: there is none.
