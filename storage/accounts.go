@@ -204,20 +204,33 @@ func (s *Store) SetQuota(ctx context.Context, id AccountID, bytes, messages int6
 // addUsage counts messages and their octets for the account, or with negative
 // numbers takes them off; it asks for no quota. ErrNotFound.
 func (t *tx) addUsage(a AccountID, bytes, messages int64) error {
-	n, err := t.exec("UPDATE accounts SET used_bytes = used_bytes + ?, used_messages = used_messages + ? WHERE id = ?",
-		bytes, messages, a)
-	if err == nil && n == 0 {
-		return ErrNotFound
-	}
+	_, err := t.use(a, bytes, messages)
 	return err
+}
+
+// use is addUsage, and the account's stamp in the same breath: whoever counts
+// messages changes mailboxes too. It returns the account's bounds and usage.
+func (t *tx) use(a AccountID, bytes, messages int64) (Account, error) {
+	next := 1
+	if t.stamped(a) {
+		next = 0
+	}
+	var at ModSeq
+	var have Account
+	err := t.queryRow(`UPDATE accounts SET used_bytes = used_bytes + ?2, used_messages = used_messages + ?3, modseq = modseq + ?4 WHERE id = ?1
+		RETURNING modseq, used_bytes, used_messages,
+		iif(quota_bytes = 0, (SELECT d.quota_bytes FROM domains d WHERE d.name = domain), quota_bytes),
+		iif(quota_messages = 0, (SELECT d.quota_messages FROM domains d WHERE d.name = domain), quota_messages)`,
+		a, bytes, messages, next).scan(&at, &have.UsedBytes, &have.UsedMessages, &have.QuotaBytes, &have.QuotaMessages)
+	if err == nil && next == 1 {
+		t.stamps = append(t.stamps, stamp{a, at})
+	}
+	return have, err
 }
 
 // useQuota is addUsage within the account's quota: ErrOverQuota.
 func (t *tx) useQuota(a AccountID, bytes, messages int64) error {
-	if err := t.addUsage(a, bytes, messages); err != nil {
-		return err
-	}
-	have, err := oneAccount(t.conn, "WHERE a.id = ?", a)
+	have, err := t.use(a, bytes, messages)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,12 @@ package storage
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // SetAlias makes the alias or replaces it. ErrInvalid without address or targets.
 func (s *Store) SetAlias(ctx context.Context, a Alias) error {
+	defer s.lookups.changed()
 	return s.write(ctx, "set alias", func(t *tx) error {
 		if a.Address == "" || len(a.Targets) == 0 {
 			return fmt.Errorf("alias %q without target: %w", a.Address, ErrInvalid)
@@ -26,6 +28,7 @@ func (s *Store) SetAlias(ctx context.Context, a Alias) error {
 
 // RemoveAlias removes the alias with all its targets. ErrNotFound.
 func (s *Store) RemoveAlias(ctx context.Context, address string) error {
+	defer s.lookups.changed()
 	return s.write(ctx, "remove alias", func(t *tx) error {
 		n, err := t.exec("DELETE FROM aliases WHERE address = ?", address)
 		if err == nil && n == 0 {
@@ -37,14 +40,21 @@ func (s *Store) RemoveAlias(ctx context.Context, address string) error {
 
 // Alias finds an alias by its exact address. ErrNotFound.
 func (s *Store) Alias(ctx context.Context, address string) (Alias, error) {
-	list, err := s.aliases(ctx, "find alias", "SELECT address, target FROM aliases WHERE address = ? ORDER BY target", address)
-	if err == nil && len(list) == 0 {
+	a, err := lookup(&s.lookups, &s.lookups.aliases, address, func() (Alias, error) {
+		list, err := s.aliases(ctx, "find alias", "SELECT address, target FROM aliases WHERE address = ? ORDER BY target", address)
+		if err != nil || len(list) == 0 {
+			return Alias{}, err
+		}
+		return list[0], nil
+	})
+	if err == nil && len(a.Targets) == 0 {
 		err = wrap("find alias", ErrNotFound)
 	}
 	if err != nil {
 		return Alias{}, err
 	}
-	return list[0], nil
+	a.Targets = slices.Clone(a.Targets)
+	return a, nil
 }
 
 // Aliases are all aliases by address.

@@ -7,6 +7,7 @@ import (
 
 // CreateDomain adds a local domain. ErrExists; ErrInvalid for "".
 func (s *Store) CreateDomain(ctx context.Context, name string) error {
+	defer s.lookups.changed()
 	return s.write(ctx, "create domain", func(t *tx) error {
 		if name == "" {
 			return fmt.Errorf("domain without a name: %w", ErrInvalid)
@@ -21,6 +22,7 @@ func (s *Store) CreateDomain(ctx context.Context, name string) error {
 
 // RemoveDomain removes a domain. ErrNotFound; ErrNotEmpty while it has accounts.
 func (s *Store) RemoveDomain(ctx context.Context, name string) error {
+	defer s.lookups.changed()
 	return s.write(ctx, "remove domain", func(t *tx) error {
 		var accounts int
 		if err := t.queryRow("SELECT count(*) FROM accounts WHERE domain = ?", name).scan(&accounts); err != nil {
@@ -59,11 +61,12 @@ func (s *Store) Domains(ctx context.Context) ([]Domain, error) {
 
 // HasDomain tells whether the domain is local.
 func (s *Store) HasDomain(ctx context.Context, name string) (bool, error) {
-	var has bool
-	err := s.read(ctx, "find domain", func(r *reader) error {
-		return r.queryRow("SELECT EXISTS (SELECT 1 FROM domains WHERE name = ?)", name).scan(&has)
+	return lookup(&s.lookups, &s.lookups.domains, name, func() (has bool, err error) {
+		err = s.read(ctx, "find domain", func(r *reader) error {
+			return r.queryRow("SELECT EXISTS (SELECT 1 FROM domains WHERE name = ?)", name).scan(&has)
+		})
+		return has, err
 	})
-	return has, err
 }
 
 // SetDomainQuota sets the bounds of the domain's accounts that have none of

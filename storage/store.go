@@ -71,6 +71,7 @@ type Store struct {
 	stages  stages
 	leases  leases
 	buffers buffers
+	lookups lookups
 	uses    atomic.Int64 // reads and writes since the sweeper's last look
 	backups backups
 	epoch   atomic.Uint64 // SecretsEpoch

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,11 @@ func (t *tx) modseq(a AccountID) (ModSeq, error) {
 	}
 	t.stamps = append(t.stamps, stamp{a, m})
 	return m, nil
+}
+
+// stamped tells whether the job has its stamp for the account.
+func (t *tx) stamped(a AccountID) bool {
+	return slices.ContainsFunc(t.stamps, func(s stamp) bool { return s.account == a })
 }
 
 // publish has fn run on the mailbox's shared index, if somebody has it open,
