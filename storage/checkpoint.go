@@ -3,9 +3,13 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
+
+	sqlitelib "modernc.org/sqlite/lib"
 )
 
 // In pages of the write-ahead log.
@@ -38,6 +42,8 @@ type checkpointer struct {
 	busy   atomic.Bool  // from the writer's word until the work is done
 	copied atomic.Int64 // pages of the log that are in the database; the writer's while not busy
 	failed bool         // the last time: it was said
+
+	doubt atomic.Bool // a sync failed since the log was last known to be on the disk
 }
 
 func newCheckpointer(s *Store) (*checkpointer, error) {
@@ -68,7 +74,61 @@ func (k *checkpointer) run(c *conn) int {
 		k.s.log.Warn("storage: the write-ahead log was not copied into the database", "err", err)
 	}
 	k.failed = err != nil
+	k.note(err)
 	return copied
+}
+
+// note looks at what a commit or a checkpoint said for a sync that failed. The
+// system tells that once and then takes the octets for written; a later sync that
+// succeeds says nothing of them. A commit that fails is undone, but those before
+// it that were not to be synced stand in the log, and others come after them.
+func (k *checkpointer) note(err error) {
+	if resultCode(err) == sqlitelib.SQLITE_IOERR_FSYNC {
+		k.doubt.Store(true)
+	}
+}
+
+// renewLog writes the log once more as it is and syncs it, after a sync failed.
+func (w *writer) renewLog() error {
+	if !w.beside.doubt.Load() {
+		return nil
+	}
+	err := w.s.fault("renew")
+	if err == nil {
+		err = writeAgain(w.s.path(databaseName + "-wal"))
+	}
+	if err != nil {
+		if sentinel(err) == nil {
+			err = fmt.Errorf("%w: %w", ErrReadOnly, err)
+		}
+		return err
+	}
+	w.beside.doubt.Store(false)
+	return nil
+}
+
+// writeAgain has all of a file written to the disk, whatever the system takes for
+// written.
+func writeAgain(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 1<<18)
+	for off := int64(0); err == nil; {
+		var n int
+		n, err = f.ReadAt(b, off)
+		if n > 0 {
+			if _, failed := f.WriteAt(b[:n], off); failed != nil {
+				err = failed
+			}
+		}
+		off += int64(n)
+	}
+	if errors.Is(err, io.EOF) {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // start has the log copied. The writer calls it while the checkpointer is not busy.
@@ -125,13 +185,20 @@ func (w *writer) emptyLog() error {
 	w.s.readers.pause()
 	defer w.s.readers.resume()
 	_, err := w.conn.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	w.beside.note(err)
 	return err
 }
 
 // giveLogBack empties the log unless a read uses it: nobody waits for it.
 func (w *writer) giveLogBack(ctx context.Context) error {
 	return w.between(ctx, func(c *conn) error {
-		return errors.Join(c.script("PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE)"), c.script("PRAGMA busy_timeout = 10000"))
+		if !w.beside.mu.TryLock() {
+			return nil // it is being copied
+		}
+		defer w.beside.mu.Unlock()
+		err := c.script("PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE)")
+		w.beside.note(err)
+		return errors.Join(err, c.script("PRAGMA busy_timeout = 10000"))
 	})
 }
 

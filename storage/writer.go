@@ -389,6 +389,9 @@ func (w *writer) begin(loose bool) error {
 	if err := w.s.fault("begin"); err != nil {
 		return err
 	}
+	if err := w.renewLog(); err != nil {
+		return err
+	}
 	err := w.open(loose)
 	if err != nil {
 		// A transaction that an earlier failure left open must not keep the
@@ -475,6 +478,7 @@ func (w *writer) finish(done []finished) {
 	}
 	if err != nil {
 		w.rollback()
+		w.beside.note(err)
 		for _, f := range done {
 			f.done <- err
 		}
