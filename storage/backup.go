@@ -276,6 +276,9 @@ func fileURI(path string) string {
 // whole backup.
 func ReadManifest(src string) (Manifest, error) {
 	var m Manifest
+	if info, err := os.Stat(src); err == nil && !info.IsDir() {
+		return m, refuse("a backup is a folder, and this is a file", src, "name the folder", ErrNotFound)
+	}
 	text, err := os.ReadFile(filepath.Join(src, manifestName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, fmt.Errorf("there is no whole backup in %s: %s is missing: %w", src, manifestName, ErrNotFound)
@@ -287,7 +290,10 @@ func ReadManifest(src string) (Manifest, error) {
 		err = fmt.Errorf("its format is %d and this posthorn knows %d: %w", m.Format, manifestFormat, ErrInvalid)
 	}
 	if err != nil {
-		return m, fmt.Errorf("%s of %s is unreadable: %w", manifestName, src, err)
+		return m, refuse(manifestName+" is unreadable", src, "see that this user may read the backup; if it is damaged, take another one", err)
+	}
+	if _, err := os.Stat(filepath.Join(src, databaseName)); errors.Is(err, fs.ErrNotExist) {
+		return m, refuse("the backup is not whole", src, databaseName+" is missing: take another backup", ErrNotFound)
 	}
 	return m, nil
 }

@@ -110,7 +110,7 @@ func (w *writer) renewLog() error {
 // writeAgain has all of a file written to the disk, whatever the system takes for
 // written.
 func writeAgain(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // no lock of SQLite stands on the log
 	if err != nil {
 		return err
 	}

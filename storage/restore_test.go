@@ -219,7 +219,10 @@ func TestRestoreRefusesBadBackups(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	refuses("cannot be made")
+	refuses("not whole", databaseName+" is missing")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	manifest := filepath.Join(dest, manifestName)
 	for text, words := range map[string]string{
 		`{"format":1,"schema":1000}`: "newer", `{"format":2}`: "format is 2", `{`: "unreadable",
@@ -233,6 +236,8 @@ func TestRestoreRefusesBadBackups(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuses("no whole backup", manifestName)
+	dest = path
+	refuses("a backup is a folder", "name the folder")
 }
 
 // upgraded is a data folder after an upgrade to a schema that this program does
@@ -298,7 +303,21 @@ func TestRollbackLosesNoNewMail(t *testing.T) {
 	if err := kept.queryRow("SELECT count(*) FROM messages").scan(&n); err != nil || n != 5 {
 		t.Errorf("the database kept aside has %d messages, %v", n, err)
 	}
-	if _, err := Rollback(context.Background(), t.TempDir(), quiet(), false); err == nil || !strings.Contains(err.Error(), "no snapshot") {
+	dir = t.TempDir()
+	if _, err := Rollback(context.Background(), dir, quiet(), false); err == nil || !strings.Contains(err.Error(), "no store yet") {
+		t.Errorf("rollback without a store: %v", err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("rollback left %v, %v", entries, err)
+	}
+	fresh, err := Open(dir, quiet())
+	if err == nil {
+		err = fresh.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Rollback(context.Background(), dir, quiet(), false); err == nil || !strings.Contains(err.Error(), "no snapshot") {
 		t.Errorf("rollback without a snapshot: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 // does to UIDVALIDITYs, UIDLs and the queue, it does too. Errors are one line of
 // WHAT: WHERE: HOW TO MEND.
 func Rollback(ctx context.Context, dir string, o Options, leaveNew bool) (Restored, error) {
+	o.Existing = true
 	s, err := lockStore(dir, o)
 	if err != nil {
 		return Restored{}, err

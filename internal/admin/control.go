@@ -174,7 +174,7 @@ func ask(ctx context.Context, dataDir string, q request, out, errOut io.Writer) 
 		var f frame
 		err := dec.Decode(&f)
 		if err != nil && ctx.Err() != nil {
-			return 0, errors.New("interrupted; what was done stays")
+			return 0, errors.New("interrupted; what was finished stays")
 		}
 		if err != nil {
 			return 0, fmt.Errorf("the server went away before the command ended: %w", err)

@@ -110,8 +110,10 @@ func export(ctx context.Context, e *env) error {
 
 // tellTransfer says how a transfer ended. What went over stays, whatever ended it.
 func (e *env) tellTransfer(done transfer.Tally, verb string, err error) error {
-	if _, told := fmt.Fprintf(e.out, "%d messages %s; %d were there\n", done.Done, verb, done.Present); told != nil && err == nil {
-		err = told
+	if err == nil || done != (transfer.Tally{}) {
+		if _, told := fmt.Fprintf(e.out, "%d messages %s; %d were there\n", done.Done, verb, done.Present); told != nil && err == nil {
+			err = told
+		}
 	}
 	switch {
 	case errors.Is(err, context.Canceled):

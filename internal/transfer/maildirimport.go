@@ -17,6 +17,11 @@ import (
 // Maildir imports the tree of Maildirs at src: its own messages, Maildir++
 // folders (`.A.B`) and nested ones.
 func (im *Importer) Maildir(ctx context.Context, src string) (Tally, error) {
+	if info, err := os.Stat(src); err != nil {
+		return im.tally, missing(err)
+	} else if !info.IsDir() {
+		return im.tally, fmt.Errorf("%s: a Maildir is a folder, and this is a file: an mbox file comes in with import mbox", src)
+	}
 	subscribed, err := readSubscriptions(src)
 	if err != nil {
 		return im.tally, err
@@ -42,6 +47,14 @@ func (im *Importer) Maildir(ctx context.Context, src string) (Tally, error) {
 		err = fmt.Errorf("%s: there is no Maildir: none of its folders has a folder named cur or new", src)
 	}
 	return im.tally, err
+}
+
+// missing says that there is nothing to import.
+func missing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: see that its name is right", err)
+	}
+	return err
 }
 
 func isMaildir(dir string) bool {

@@ -170,6 +170,12 @@ func TestFoldersOfMboxFiles(t *testing.T) {
 	if _, err = im.Mbox(t.Context(), filepath.Join(dir, "nowhere")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
+	if _, err = im.Maildir(t.Context(), filepath.Join(dir, "nowhere")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+	if _, err = im.Maildir(t.Context(), filepath.Join(dir, "Inbox.msf")); err == nil || !strings.Contains(err.Error(), "import mbox") {
+		t.Errorf("a file for a Maildir: %v", err)
+	}
 }
 
 // What the exporter writes the splitter reads back, whatever the text.

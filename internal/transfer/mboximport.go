@@ -20,7 +20,7 @@ import (
 func (im *Importer) Mbox(ctx context.Context, src string) (Tally, error) {
 	info, err := os.Stat(src)
 	if err != nil {
-		return im.tally, err
+		return im.tally, missing(err)
 	}
 	if !info.IsDir() {
 		return im.tally, im.mbox(ctx, src, "")
