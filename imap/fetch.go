@@ -86,7 +86,7 @@ func newFetcher(s *session, a *fetchArgs) *fetcher {
 		item fetchItems
 		want storage.Want
 	}{
-		{fetchSaveDate, 0}, {fetchEmailID, 0}, {fetchThreadID, 0},
+		{fetchSaveDate, 0}, {fetchEmailID, 0}, {fetchThreadID, storage.WantThread},
 		{fetchEnvelope, storage.WantEnvelope},
 		{fetchBody, storage.WantStructure}, {fetchBodyStructure, storage.WantStructure},
 		{fetchPreview, storage.WantParts},

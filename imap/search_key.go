@@ -90,6 +90,8 @@ func costOf(kind keyKind) cost {
 func (k *searchKey) wants() storage.Want {
 	var w storage.Want
 	switch k.kind {
+	case keyThreadID:
+		w = storage.WantThread
 	case keySent:
 		w = storage.WantMeta
 	case keyHeader:

@@ -331,7 +331,7 @@ func TestContentsServeGapsAndOrder(t *testing.T) {
 		t.Helper()
 		err := s.Contents(ctx, alice.ID, box, uids, want, func(c *Content) error {
 			got = append(got, c.UID)
-			if string(c.CopyPrefix) != "Return-Path: <>\r\n" || c.Size != 33+9+int64(c.UID) || c.ID == 0 || c.Saved == 0 || c.ThreadID != 1<<63+5 {
+			if string(c.CopyPrefix) != "Return-Path: <>\r\n" || c.Size != 33+9+int64(c.UID) || c.ID == 0 || c.Saved == 0 || (c.ThreadID == 1<<63+5) != (want&WantThread != 0) {
 				t.Errorf("%+v", c)
 			}
 			for w, b := range map[Want][]byte{WantEnvelope: c.Envelope, WantStructure: c.Structure, WantParts: c.Parts, WantMeta: c.Meta, WantHeader: c.Header} {
@@ -360,6 +360,8 @@ func TestContentsServeGapsAndOrder(t *testing.T) {
 		{0, 0, []UID{5}, "[]"},
 		{WantParts, 0, []UID{2, 3, 20, 21, 40, 41, 4000000000}, "[2 3 20 21 40]"},
 		{WantStructure, 20, []UID{18, 19, 20, 21}, "[18 19 20]"},
+		{WantThread, 0, []UID{2, 3, 4}, "[2 3 4]"},
+		{0, 0, []UID{3, 4}, "[3 4]"},
 		{WantHeader, 0, nil, "[]"},
 	} {
 		if got := fmt.Sprint(read(c.want, c.stop, c.uids...)); got != c.get {

@@ -60,17 +60,24 @@ func contentQuery(table string, want Want) string {
 		return ", " + name
 	}
 	var b strings.Builder
-	b.WriteString("SELECT m.uid, m.content, m.saved, m.size, m.prefix, c.threadid")
+	b.WriteString("SELECT m.uid, m.content, m.saved, m.size, m.prefix")
+	b.WriteString(column(WantThread, "c.threadid"))
 	b.WriteString(column(WantEnvelope, "c.envelope"))
 	b.WriteString(column(WantStructure, "c.structure"))
 	b.WriteString(column(WantParts, "c.parts"))
 	b.WriteString(column(WantMeta, "c.meta"))
 	b.WriteString(column(WantHeader, "h.data"))
-	b.WriteString(" FROM " + table + " m CROSS JOIN contents c ON c.id = m.content")
+	b.WriteString(" FROM " + table + " m")
+	// A mailbox's rows lie together, but those of their contents and headers on as
+	// many pages as there are: none is read for nothing.
+	if want&^WantHeader != 0 {
+		b.WriteString(" CROSS JOIN contents c ON c.id = m.content")
+	}
 	if want&WantHeader != 0 {
 		b.WriteString(" CROSS JOIN headers h ON h.content = m.content")
 	}
-	b.WriteString(" WHERE m.mailbox = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid")
+	// Of a message long expunged the content is gone.
+	b.WriteString(" WHERE m.mailbox = ? AND m.uid BETWEEN ? AND ? AND m.content IS NOT NULL ORDER BY m.uid")
 	return b.String()
 }
 

@@ -103,6 +103,7 @@ const (
 	WantParts
 	WantMeta
 	WantHeader
+	WantThread
 )
 
 // Content is a message's parsed data. Its slices are valid only within the
