@@ -129,6 +129,9 @@ func gatherWrite(tls *libc.TLS, file, from uintptr, n int32, off int64) int32 {
 			return code
 		}
 	}
+	if n == frameHeader {
+		g.last = binary.BigEndian.Uint32(octets(from+4, 4)) != 0
+	}
 	if anew {
 		return g.write(tls, file, from, n, off)
 	}
@@ -143,9 +146,7 @@ func gatherWrite(tls *libc.TLS, file, from uintptr, n int32, off int64) int32 {
 	}
 	copy(octets(g.buf+uintptr(g.n), n), octets(from, n))
 	g.n += int64(n)
-	if n == frameHeader {
-		g.last = binary.BigEndian.Uint32(octets(from+4, 4)) != 0
-	} else if g.last {
+	if n != frameHeader && g.last {
 		g.last = false
 		return g.flush(tls, file)
 	}
