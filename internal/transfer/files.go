@@ -46,21 +46,25 @@ func syncFolder(path string) error {
 
 // writeNew makes a small file, whole or not at all. fs.ErrExist: it is there.
 func writeNew(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return err
+	if _, err := os.Lstat(path); err == nil {
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
-	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close(), syncFolder(filepath.Dir(path)))
+	return replace(path, text)
 }
 
-// replace puts a small file in the place of an earlier one of ours.
+// replace puts a small file in the place of an earlier one of ours, or where none
+// was: by a name of its own first, since a process may end in the middle.
 func replace(path string, text []byte) error {
 	next := filepath.Join(filepath.Dir(path), notePrefix+filepath.Base(path))
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := writeNew(next, text); err != nil {
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(next, path); err != nil {
