@@ -211,9 +211,9 @@ func (t *tx) addUsage(a AccountID, bytes, messages int64) error {
 // use is addUsage, and the account's stamp in the same breath: whoever counts
 // messages changes mailboxes too. It returns the account's bounds and usage.
 func (t *tx) use(a AccountID, bytes, messages int64) (Account, error) {
-	next := 1
-	if t.stamped(a) {
-		next = 0
+	next := 0
+	if t.stamped(a) < 0 {
+		next = 1
 	}
 	var at ModSeq
 	var have Account

@@ -55,10 +55,8 @@ func (t *tx) now() int64 { return t.at }
 // modseq is the job's stamp for the account: the next of its counter. A job
 // has one stamp for each account. ErrNotFound when the account is gone.
 func (t *tx) modseq(a AccountID) (ModSeq, error) {
-	for _, s := range t.stamps {
-		if s.account == a {
-			return s.modseq, nil
-		}
+	if i := t.stamped(a); i >= 0 {
+		return t.stamps[i].modseq, nil
 	}
 	var m ModSeq
 	err := t.queryRow("UPDATE accounts SET modseq = modseq + 1 WHERE id = ? RETURNING modseq", a).scan(&m)
@@ -69,9 +67,9 @@ func (t *tx) modseq(a AccountID) (ModSeq, error) {
 	return m, nil
 }
 
-// stamped tells whether the job has its stamp for the account.
-func (t *tx) stamped(a AccountID) bool {
-	return slices.ContainsFunc(t.stamps, func(s stamp) bool { return s.account == a })
+// stamped is where in stamps the job has its one for the account; -1: nowhere yet.
+func (t *tx) stamped(a AccountID) int {
+	return slices.IndexFunc(t.stamps, func(s stamp) bool { return s.account == a })
 }
 
 // publish has fn run on the mailbox's shared index, if somebody has it open,
